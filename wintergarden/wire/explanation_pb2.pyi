@@ -1,0 +1,198 @@
+from wintergarden.wire import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ListMethodsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListMethodsResponse(_message.Message):
+    __slots__ = ("methods",)
+    class Method(_message.Message):
+        __slots__ = ("name", "kind", "summary", "needs_gradient", "source")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        KIND_FIELD_NUMBER: _ClassVar[int]
+        SUMMARY_FIELD_NUMBER: _ClassVar[int]
+        NEEDS_GRADIENT_FIELD_NUMBER: _ClassVar[int]
+        SOURCE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        kind: str
+        summary: str
+        needs_gradient: bool
+        source: str
+        def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., summary: _Optional[str] = ..., needs_gradient: bool = ..., source: _Optional[str] = ...) -> None: ...
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    methods: _containers.RepeatedCompositeFieldContainer[ListMethodsResponse.Method]
+    def __init__(self, methods: _Optional[_Iterable[_Union[ListMethodsResponse.Method, _Mapping]]] = ...) -> None: ...
+
+class Players(_message.Message):
+    __slots__ = ("features", "grid", "feature_mask")
+    class Grid(_message.Message):
+        __slots__ = ("rows", "columns")
+        ROWS_FIELD_NUMBER: _ClassVar[int]
+        COLUMNS_FIELD_NUMBER: _ClassVar[int]
+        rows: int
+        columns: int
+        def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_MASK_FIELD_NUMBER: _ClassVar[int]
+    features: bool
+    grid: Players.Grid
+    feature_mask: _tensor_pb2.Tensor
+    def __init__(self, features: bool = ..., grid: _Optional[_Union[Players.Grid, _Mapping]] = ..., feature_mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
+    PLAYERS_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    MAX_EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    RENDER_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: int
+    method: str
+    input: _tensor_pb2.Tensor
+    targets: _containers.RepeatedScalarFieldContainer[int]
+    output_name: str
+    players: Players
+    background: _tensor_pb2.Tensor
+    max_evaluations: int
+    seed: int
+    render: bool
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("model", "method", "output_name", "output_space", "attributions", "player_values", "standard_errors", "targets", "base_values", "outputs", "efficiency_gaps", "evaluations", "seed", "exact", "background", "pictures")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SPACE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    PLAYER_VALUES_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    BASE_VALUES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    EFFICIENCY_GAPS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    model: _tensor_pb2.ModelIdentity
+    method: str
+    output_name: str
+    output_space: str
+    attributions: _tensor_pb2.Tensor
+    player_values: _tensor_pb2.Tensor
+    standard_errors: _tensor_pb2.Tensor
+    targets: _containers.RepeatedScalarFieldContainer[int]
+    base_values: _containers.RepeatedScalarFieldContainer[float]
+    outputs: _containers.RepeatedScalarFieldContainer[float]
+    efficiency_gaps: _containers.RepeatedScalarFieldContainer[float]
+    evaluations: int
+    seed: int
+    exact: bool
+    background: str
+    pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., output_name: _Optional[str] = ..., output_space: _Optional[str] = ..., attributions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., player_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., standard_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., base_values: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., efficiency_gaps: _Optional[_Iterable[float]] = ..., evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., exact: bool = ..., background: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
+
+class AttackRequest(_message.Message):
+    __slots__ = ("model_name", "model_version", "method", "input", "labels", "targets", "epsilon_linf", "value_range", "output_name", "render")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_LINF_FIELD_NUMBER: _ClassVar[int]
+    VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
+    RENDER_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: int
+    method: str
+    input: _tensor_pb2.Tensor
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    targets: _containers.RepeatedScalarFieldContainer[int]
+    epsilon_linf: float
+    value_range: _containers.RepeatedScalarFieldContainer[float]
+    output_name: str
+    render: bool
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., epsilon_linf: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., output_name: _Optional[str] = ..., render: bool = ...) -> None: ...
+
+class AttackResponse(_message.Message):
+    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon_linf", "units", "value_range", "pictures")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    ADVERSARIAL_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCES_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    DISTANCES_LINF_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSES_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_LINF_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    model: _tensor_pb2.ModelIdentity
+    method: str
+    adversarial: _tensor_pb2.Tensor
+    predictions_before: _containers.RepeatedScalarFieldContainer[int]
+    predictions_after: _containers.RepeatedScalarFieldContainer[int]
+    confidences_before: _containers.RepeatedScalarFieldContainer[float]
+    confidences_after: _containers.RepeatedScalarFieldContainer[float]
+    distances_linf: _containers.RepeatedScalarFieldContainer[float]
+    successes: _containers.RepeatedScalarFieldContainer[bool]
+    epsilon_linf: float
+    units: str
+    value_range: _containers.RepeatedScalarFieldContainer[float]
+    pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon_linf: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
+
+class EvaluateRobustnessRequest(_message.Message):
+    __slots__ = ("model_name", "model_version", "method", "epsilons_linf", "max_examples", "render")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    EPSILONS_LINF_FIELD_NUMBER: _ClassVar[int]
+    MAX_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    RENDER_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: int
+    method: str
+    epsilons_linf: _containers.RepeatedScalarFieldContainer[float]
+    max_examples: int
+    render: bool
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., epsilons_linf: _Optional[_Iterable[float]] = ..., max_examples: _Optional[int] = ..., render: bool = ...) -> None: ...
+
+class EvaluateRobustnessResponse(_message.Message):
+    __slots__ = ("model", "method", "epsilons_linf", "accuracies", "examples", "units", "pictures")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    EPSILONS_LINF_FIELD_NUMBER: _ClassVar[int]
+    ACCURACIES_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    model: _tensor_pb2.ModelIdentity
+    method: str
+    epsilons_linf: _containers.RepeatedScalarFieldContainer[float]
+    accuracies: _containers.RepeatedScalarFieldContainer[float]
+    examples: int
+    units: str
+    pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., epsilons_linf: _Optional[_Iterable[float]] = ..., accuracies: _Optional[_Iterable[float]] = ..., examples: _Optional[int] = ..., units: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
