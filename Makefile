@@ -7,7 +7,7 @@ LOCK := pyproject.toml constraints.txt tools/install.sh
 RUN := $(VENV)/bin/python -m
 export VENV
 
-.PHONY: help demo up test e2e bench check format lint types imports proto compose clean
+.PHONY: help demo up test e2e bench check format lint types imports proto lock compose clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -46,6 +46,9 @@ imports: $(VENV)/.test ## the import law
 
 proto: ## the committed descriptors and stubs are what proto/ gives; proto/generate.sh rewrites them
 	tools/proto.sh
+
+lock: ## constraints.txt anew, from what the registry has now
+	tools/lock.sh
 
 compose: $(VENV)/.test ## build, start and try the containers, then take everything down again
 	tools/compose.sh

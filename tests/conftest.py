@@ -23,7 +23,7 @@ settings.load_profile("house")
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - what third parties under test draw from
+    np.random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
 
