@@ -1,0 +1,187 @@
+"""Runs one model version for many callers. Numpy in, numpy out: knows no transport."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Generic, Protocol
+
+import numpy as np
+import structlog
+
+from services.inference.batching import Array, Backlog, R, batches, merge, split
+from services.inference.statistics import Failure, Statistics
+from wintergarden.errors import Cancelled, Overloaded
+
+_log = structlog.get_logger(__name__)
+
+
+class Session(Protocol):
+    """What an engine needs of `wintergarden.runtime.Session`; safe to call from any thread."""
+
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> list[Array]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model version is run; found out when it was loaded.
+
+    Attributes:
+        inputs: names of the inputs, in the order of a request's feeds.
+        max_rows: rows of one run, at most; longer requests run in pieces. 0: an answer may
+            depend on more than its own row, so every request runs alone and whole.
+        inline_rows: runs of up to this many rows are over so soon that the thread that brings
+            the requests does them itself; 0: none is.
+        threads: how many other runs may go on at once.
+        max_waiting: requests that may wait for one of those threads.
+    """
+
+    inputs: tuple[str, ...]
+    max_rows: int = 64
+    inline_rows: int = 0
+    threads: int = 1
+    max_waiting: int = 1024
+
+
+class Engine(Generic[R]):
+    """Batches whatever waits, runs it, and gives everyone exactly their own rows.
+
+    Every submitted request gets exactly one `answer` or `refuse`. A request that makes a run
+    fail fails alone: its neighbours run again without it.
+    """
+
+    def __init__(self, session: Session, plan: Plan, name: str) -> None:
+        """`name` is what messages call the model: `model 'lenet' version 3`."""
+        self.plan = plan
+        self.statistics = Statistics()
+        self._session = session
+        self._name = name
+        self._max_rows = plan.max_rows
+        self._backlog: Backlog[R] = Backlog(plan.max_waiting)
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._backlog)
+
+    @property
+    def is_drained(self) -> bool:
+        """Closed, and every request that was queued has its answer."""
+        return self._backlog.is_closed and not any(t.is_alive() for t in self._threads)
+
+    def submit(self, requests: Sequence[R]) -> None:
+        """Answer requests: at once where runs are short, else from a thread of the engine."""
+        limit = self.plan.inline_rows
+        if not limit:
+            self._enqueue(requests)
+            return
+        long = [r for r in requests if r.rows > limit]
+        short = [r for r in requests if r.rows <= limit] if long else requests
+        for batch in batches(short, min(limit, self._max_rows)):
+            self._run(batch)
+        if long:
+            self._enqueue(long)
+
+    def close(self) -> None:
+        """Let the threads end once the queue is empty. A late request is still answered."""
+        self._backlog.close()
+
+    def _enqueue(self, requests: Sequence[R]) -> None:
+        if not self._threads:
+            self._start_threads()
+        for request in self._backlog.put(requests):
+            if request.is_abandoned:
+                self._drop(request)
+            elif self._backlog.is_closed:
+                # On its way here while the version was unloaded; the session still works.
+                self._run([request])
+            else:
+                limit = self.plan.max_waiting
+                full = Overloaded(f"{self._name}: {limit} requests wait already, the most allowed")
+                self._refuse(request, full, Failure.REJECTED)
+
+    def _start_threads(self) -> None:
+        # Late, since most models are small and never need one.
+        with self._starting:
+            while len(self._threads) < self.plan.threads:
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+
+    def _work(self) -> None:
+        while taken := self._backlog.take(self._max_rows):
+            for batch in batches(taken, self._max_rows):
+                try:
+                    self._run(batch)
+                except Exception:
+                    # Nothing is known to get here. If something does, the queue lives on.
+                    _log.exception("batch lost", model=self._name)
+
+    def _run(self, batch: Sequence[R]) -> None:
+        live = []
+        for request in batch:
+            if request.is_abandoned:
+                self._drop(request)
+            else:
+                live.append(request)
+        if not live:
+            return
+        rows = sum(r.rows for r in live)
+        started = perf_counter_ns()
+        try:
+            feeds = merge(live)
+            merged = perf_counter_ns()
+            outputs = self._compute(feeds, rows)
+            inferred = perf_counter_ns()
+        except Exception as error:
+            if len(live) == 1:
+                self._refuse(live[0], error, Failure.BACKEND)
+            else:
+                self._run_each(live, reason=repr(error))
+            return
+        if len(live) > 1 and any(o.ndim == 0 or len(o) != rows for o in outputs):
+            self._max_rows = 0
+            shapes = [o.shape for o in outputs]
+            self._run_each(live, reason=f"{rows} rows in, {shapes} out: batching is now off")
+            return
+        self._answer(live, outputs)
+        compute_ns = (merged - started, inferred - merged, perf_counter_ns() - inferred)
+        waited_ns = sum(started - r.arrived_ns for r in live)
+        self.statistics.executed(len(live), rows, waited_ns, compute_ns)
+
+    def _run_each(self, requests: Sequence[R], reason: str) -> None:
+        _log.warning("batch failed, running its requests alone", model=self._name, reason=reason)
+        for request in requests:
+            self._run([request])
+
+    def _compute(self, feeds: Sequence[Array], rows: int) -> list[Array]:
+        names, limit = self.plan.inputs, self._max_rows
+        if rows <= limit or not limit:
+            return self._session.run(dict(zip(names, feeds, strict=True)))
+        pieces = [
+            self._session.run({n: f[i : i + limit] for n, f in zip(names, feeds, strict=True)})
+            for i in range(0, rows, limit)
+        ]
+        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+
+    def _answer(self, batch: Sequence[R], outputs: list[Array]) -> None:
+        parts = split(outputs, batch) if len(batch) > 1 else (outputs,)
+        for request, part in zip(batch, parts, strict=True):
+            try:
+                request.answer(part)
+            except Exception as error:
+                # One answer that cannot be sent must not cost the others theirs.
+                self._refuse(request, error, Failure.BACKEND)
+
+    def _drop(self, request: R) -> None:
+        self._refuse(request, Cancelled("nobody waits for the answer any more"), Failure.CANCELED)
+
+    def _refuse(self, request: R, error: Exception, failure: Failure) -> None:
+        self.statistics.failed(failure)
+        request.refuse(error)
