@@ -1,0 +1,53 @@
+"""The Python SDK. Stands on the wire alone: grpcio, protobuf and numpy are all it needs."""
+
+from __future__ import annotations
+
+from wintergarden.client.answers import ModelIdentity, Picture
+from wintergarden.client.asynchronous import AsyncClient, AsyncJobHandle, connect_async
+from wintergarden.client.attacks import Attack, Robustness
+from wintergarden.client.blocking import Client, JobHandle, connect
+from wintergarden.client.explanation import Explanation, Method
+from wintergarden.client.inference import IndexEntry, ModelMetadata, TensorInfo
+from wintergarden.client.models import ModelSummary, ModelVersion
+from wintergarden.client.status import ServerFault
+from wintergarden.client.training import (
+    Architecture,
+    Dataset,
+    Event,
+    Job,
+    JobState,
+    LogWritten,
+    MetricsReported,
+    Progressed,
+    StateChanged,
+)
+
+__all__ = [
+    "Architecture",
+    "AsyncClient",
+    "AsyncJobHandle",
+    "Attack",
+    "Client",
+    "Dataset",
+    "Event",
+    "Explanation",
+    "IndexEntry",
+    "Job",
+    "JobHandle",
+    "JobState",
+    "LogWritten",
+    "Method",
+    "MetricsReported",
+    "ModelIdentity",
+    "ModelMetadata",
+    "ModelSummary",
+    "ModelVersion",
+    "Picture",
+    "Progressed",
+    "Robustness",
+    "ServerFault",
+    "StateChanged",
+    "TensorInfo",
+    "connect",
+    "connect_async",
+]

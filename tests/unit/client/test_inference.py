@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wintergarden.client import inference
+from wintergarden.client.call import Flow
+from wintergarden.errors import DataLoss, InvalidTensor
+from wintergarden.wire import open_inference_pb2 as pb
+
+
+def metadata_of(*inputs: tuple[str, str]) -> pb.ModelMetadataResponse:
+    described = pb.ModelMetadataResponse(name="m")
+    for name, datatype in inputs:
+        described.inputs.add(name=name, datatype=datatype, shape=[-1, 2])
+    return described
+
+
+def finish(flow: Flow[Any], response: Any) -> Any:
+    with pytest.raises(StopIteration) as stop:
+        flow.send(response)
+    return stop.value.value
+
+
+def test_named_arrays_travel_raw_and_as_they_are() -> None:
+    x = np.arange(4, dtype=np.int64).reshape(2, 2)
+    call = next(inference.infer("m", {"x": x}, version=3, outputs=["y"]))
+    assert (call.request.model_name, call.request.model_version) == ("m", "3")
+    assert call.request.inputs[0].datatype == "INT64"
+    assert list(call.request.inputs[0].shape) == [2, 2]
+    assert call.request.raw_input_contents[0] == x.tobytes()
+    assert [out.name for out in call.request.outputs] == ["y"]
+
+
+def test_the_latest_version_is_an_empty_string_on_the_wire() -> None:
+    assert next(inference.infer("m", {"x": np.zeros(1)})).request.model_version == ""
+
+
+@pytest.mark.parametrize("value", [[[1, 2]], [[1.0, 2.0]], np.ones((1, 2), np.float64)])
+def test_a_bare_array_takes_the_only_inputs_name_and_datatype(value: Any) -> None:
+    flow = inference.infer("m", value)
+    assert next(flow).is_memorable
+    call = flow.send(metadata_of(("image", "FP32")))
+    assert call.request.inputs[0].name == "image"
+    assert call.request.inputs[0].datatype == "FP32"
+    assert len(call.request.raw_input_contents[0]) == 8
+
+
+def test_a_bare_array_is_not_squeezed_into_a_smaller_kind() -> None:
+    flow = inference.infer("m", [[0.5, 1.5]])
+    next(flow)
+    with pytest.raises(InvalidTensor, match="takes INT64, got an array of float64"):
+        flow.send(metadata_of(("ids", "INT64")))
+
+
+def test_a_bare_array_for_several_inputs_names_them() -> None:
+    flow = inference.infer("m", [[1.0]])
+    next(flow)
+    with pytest.raises(InvalidTensor, match=r"2 inputs \(a, b\)"):
+        flow.send(metadata_of(("a", "FP32"), ("b", "FP32")))
+
+
+def test_outputs_are_read_from_raw_and_from_typed_contents() -> None:
+    raw = pb.ModelInferResponse(raw_output_contents=[np.float32([1, 2]).tobytes()])
+    raw.outputs.add(name="y", datatype="FP32", shape=[2])
+    typed = pb.ModelInferResponse()
+    typed.outputs.add(name="y", datatype="FP32", shape=[2]).contents.fp32_contents.extend([1, 2])
+    for response in (raw, typed):
+        flow = inference.infer("m", {"x": np.zeros(1)})
+        next(flow)
+        np.testing.assert_array_equal(finish(flow, response)["y"], np.float32([1, 2]))
+
+
+def test_an_answer_that_contradicts_itself_is_refused() -> None:
+    response = pb.ModelInferResponse(raw_output_contents=[b"", b""])
+    response.outputs.add(name="y", datatype="FP32", shape=[0])
+    flow = inference.infer("m", {"x": np.zeros(1)})
+    next(flow)
+    with pytest.raises(DataLoss, match="1 outputs and carries 2"):
+        flow.send(response)

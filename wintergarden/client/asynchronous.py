@@ -1,0 +1,251 @@
+"""The asyncio client. One per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from wintergarden.client import attacks, explanation, inference, models, training
+from wintergarden.client.call import Call, Flow
+from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.patience import Patience
+from wintergarden.client.status import from_rpc_error
+from wintergarden.client.training import Event, Job, Watching
+from wintergarden.errors import InvalidArgument, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _awaiting(flow: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """The method that carries a flow's calls, with the flow's own documentation."""
+
+    @functools.wraps(flow)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = await self._run(flow(*args, **kwargs))
+        return result
+
+    signature = inspect.signature(flow)
+    myself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [myself, *signature.parameters.values()]
+    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return method
+
+
+class _Room:
+    """Some of the client's operations under a name of their own."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._run = client._run
+
+
+class AsyncModels(_Room):
+    list = _awaiting(models.list_models)
+    describe = _awaiting(models.describe)
+    import_onnx = _awaiting(models.import_onnx)
+    delete = _awaiting(models.delete)
+
+
+class AsyncJobs(_Room):
+    list = _awaiting(training.list_jobs)
+    get = _awaiting(training.get)
+    cancel = _awaiting(training.cancel)
+
+    def watch(
+        self, job_id: str, *, cursor: str = "", timeout_s: float | None = None
+    ) -> AsyncIterator[Event]:
+        """A job's events, those of the past first, then live until it ends; each once.
+
+        Lost connections are made good from the last event seen.
+
+        Args:
+            job_id: the job.
+            cursor: of an event; only those after it are given.
+            timeout_s: for the whole watch; DeadlineExceeded is raised after it.
+        """
+        return self._client._watch(Watching(job_id, cursor), timeout_s)
+
+    async def handle(self, job_id: str) -> AsyncJobHandle:
+        """The handle that `train` returned for this job."""
+        return AsyncJobHandle(self._client, await self.get(job_id))
+
+
+class AsyncJobHandle:
+    """A job to watch, wait for or cancel. `job` is its record as last seen."""
+
+    def __init__(self, client: AsyncClient, job: Job) -> None:
+        self._client = client
+        self.job = job
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    def watch(self, *, cursor: str = "", timeout_s: float | None = None) -> AsyncIterator[Event]:
+        """The job's events until it ends; see `Jobs.watch`."""
+        return self._client.jobs.watch(self.id, cursor=cursor, timeout_s=timeout_s)
+
+    async def wait(self, *, timeout_s: float | None = None) -> Job:
+        """Wait for the end, good or bad, and return the record: look at its `state`."""
+        async for _ in self.watch(timeout_s=timeout_s):
+            pass
+        return await self.refresh()
+
+    async def refresh(self) -> Job:
+        """The record as it stands now."""
+        self.job = await self._client.jobs.get(self.id)
+        return self.job
+
+    async def cancel(self) -> Job:
+        """Stop the job; one that has ended stays as it is."""
+        self.job = await self._client.jobs.cancel(self.id)
+        return self.job
+
+
+class AsyncClient:
+    """Everything Wintergarden does, at one address; the arguments are `Client`'s.
+
+    Many calls at once (`asyncio.gather`) are the fast way to send many requests.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        api_key: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
+        retry_for_s: float = 10.0,
+    ) -> None:
+        self.address = address
+        self._retry_for_s = retry_for_s
+        self._stubs = Stubs(
+            grpc.aio.secure_channel(address, credentials, OPTIONS)
+            if credentials
+            else grpc.aio.insecure_channel(address, OPTIONS),
+            api_key,
+        )
+        self._memory: dict[tuple[str, bytes], Message] = {}
+        self.models = AsyncModels(self)
+        self.jobs = AsyncJobs(self)
+
+    infer = _awaiting(inference.infer)
+    metadata = _awaiting(inference.metadata)
+    index = _awaiting(inference.index)
+    is_model_ready = _awaiting(inference.is_model_ready)
+    is_server_ready = _awaiting(inference.is_server_ready)
+    architectures = _awaiting(training.architectures)
+    datasets = _awaiting(training.datasets)
+    explain = _awaiting(explanation.explain)
+    explanation_methods = _awaiting(explanation.list_methods)
+    attack = _awaiting(attacks.attack)
+    robustness = _awaiting(attacks.robustness)
+
+    async def train(
+        self,
+        architecture: str,
+        dataset: str,
+        hyperparameters: Mapping[str, Any] | None = None,
+        *,
+        model: str = "",
+        seed: int = 0,
+        request_id: str | None = None,
+    ) -> AsyncJobHandle:
+        """Queue a training job; see `wintergarden.client.training.submit`."""
+        flow = training.submit(
+            architecture, dataset, hyperparameters, model=model, seed=seed, request_id=request_id
+        )
+        return AsyncJobHandle(self, await self._run(flow))
+
+    async def close(self) -> None:
+        await self._stubs.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            call = next(flow)
+            while True:
+                call = flow.send(await self._perform(call))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        except InvalidArgument:
+            self._memory.clear()  # what we remember of the model may be why
+            raise
+        finally:
+            flow.close()
+
+    async def _perform(self, call: Call) -> Message:
+        if call.is_memorable and (known := self._memory.get(call.key)):
+            return known
+        patience = Patience(min(self._retry_for_s, call.timeout_s) if call.is_repeatable else 0)
+        give_up_at = time.monotonic() + call.timeout_s
+        while True:
+            try:
+                response: Message = await self._stubs[call.method](
+                    call.request,
+                    timeout=give_up_at - time.monotonic(),
+                    metadata=self._stubs.metadata,
+                )
+            except grpc.RpcError as exc:
+                await asyncio.sleep(patience.delay_s(from_rpc_error(exc)))
+            else:
+                if call.is_memorable:
+                    self._memory[call.key] = response
+                return response
+
+    async def _watch(self, watching: Watching, timeout_s: float | None) -> AsyncIterator[Event]:
+        patience = Patience(max(self._retry_for_s, 60.0))
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        while not watching.has_ended:
+            stream = self._stubs[training.WATCH](
+                watching.request(),
+                timeout=None if give_up_at is None else give_up_at - time.monotonic(),
+                metadata=self._stubs.metadata,
+            )
+            try:
+                before = watching.cursor
+                async for response in stream:
+                    patience.renew()
+                    yield watching.accept(response)
+                if watching.cursor == before and not watching.has_ended:
+                    if (await self.jobs.get(watching.job_id)).state.is_final:
+                        return
+                    await asyncio.sleep(patience.delay_s(Unavailable("the server ended the watch")))
+            except grpc.RpcError as exc:
+                await asyncio.sleep(patience.delay_s(from_rpc_error(exc)))
+            finally:
+                stream.cancel()
+
+
+def connect_async(
+    address: str = DEFAULT_ADDRESS,
+    *,
+    api_key: str = "",
+    credentials: grpc.ChannelCredentials | None = None,
+    retry_for_s: float = 10.0,
+) -> AsyncClient:
+    """The asyncio client; see `AsyncClient`. Call it inside the event loop that uses it.
+
+    >>> async with connect_async("127.0.0.1:8500") as wintergarden:  # doctest: +SKIP
+    ...     (await wintergarden.infer("lenet5-mnist-5k", image))["probabilities"]
+    """
+    return AsyncClient(address, api_key=api_key, credentials=credentials, retry_for_s=retry_for_s)

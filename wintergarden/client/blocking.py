@@ -1,0 +1,255 @@
+"""The blocking client. Safe to share between threads."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from wintergarden.client import attacks, explanation, inference, models, training
+from wintergarden.client.call import Call, Flow
+from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.patience import Patience
+from wintergarden.client.status import from_rpc_error
+from wintergarden.client.training import Event, Job, Watching
+from wintergarden.errors import InvalidArgument, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(flow: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], T]:
+    """The method that carries a flow's calls, with the flow's own documentation."""
+
+    @functools.wraps(flow)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = self._run(flow(*args, **kwargs))
+        return result
+
+    signature = inspect.signature(flow)
+    myself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [myself, *signature.parameters.values()]
+    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return method
+
+
+class _Room:
+    """Some of the client's operations under a name of their own."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._run = client._run
+
+
+class Models(_Room):
+    list = _blocking(models.list_models)
+    describe = _blocking(models.describe)
+    import_onnx = _blocking(models.import_onnx)
+    delete = _blocking(models.delete)
+
+
+class Jobs(_Room):
+    list = _blocking(training.list_jobs)
+    get = _blocking(training.get)
+    cancel = _blocking(training.cancel)
+
+    def watch(
+        self, job_id: str, *, cursor: str = "", timeout_s: float | None = None
+    ) -> Iterator[Event]:
+        """A job's events, those of the past first, then live until it ends; each once.
+
+        Lost connections are made good from the last event seen.
+
+        Args:
+            job_id: the job.
+            cursor: of an event; only those after it are given.
+            timeout_s: for the whole watch; DeadlineExceeded is raised after it.
+        """
+        return self._client._watch(Watching(job_id, cursor), timeout_s)
+
+    def handle(self, job_id: str) -> JobHandle:
+        """The handle that `train` returned for this job."""
+        return JobHandle(self._client, self.get(job_id))
+
+
+class JobHandle:
+    """A job to watch, wait for or cancel. `job` is its record as last seen."""
+
+    def __init__(self, client: Client, job: Job) -> None:
+        self._client = client
+        self.job = job
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    def watch(self, *, cursor: str = "", timeout_s: float | None = None) -> Iterator[Event]:
+        """The job's events until it ends; see `Jobs.watch`."""
+        return self._client.jobs.watch(self.id, cursor=cursor, timeout_s=timeout_s)
+
+    def wait(self, *, timeout_s: float | None = None) -> Job:
+        """Wait for the end, good or bad, and return the record: look at its `state`."""
+        for _ in self.watch(timeout_s=timeout_s):
+            pass
+        return self.refresh()
+
+    def refresh(self) -> Job:
+        """The record as it stands now."""
+        self.job = self._client.jobs.get(self.id)
+        return self.job
+
+    def cancel(self) -> Job:
+        """Stop the job; one that has ended stays as it is."""
+        self.job = self._client.jobs.cancel(self.id)
+        return self.job
+
+
+class Client:
+    """Everything Wintergarden does, at one address.
+
+    Args:
+        address: of the gateway, host:port or unix:/path; an inference service's own address
+            serves `infer`, `metadata` and `index`, and is the fastest path.
+        api_key: sent as a bearer token when given.
+        credentials: for TLS; default: none.
+        retry_for_s: how long calls that may be repeated are, while the server is unavailable.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        api_key: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
+        retry_for_s: float = 10.0,
+    ) -> None:
+        self.address = address
+        self._retry_for_s = retry_for_s
+        self._stubs = Stubs(
+            grpc.secure_channel(address, credentials, OPTIONS)
+            if credentials
+            else grpc.insecure_channel(address, OPTIONS),
+            api_key,
+        )
+        self._memory: dict[tuple[str, bytes], Message] = {}
+        self.models = Models(self)
+        self.jobs = Jobs(self)
+
+    infer = _blocking(inference.infer)
+    metadata = _blocking(inference.metadata)
+    index = _blocking(inference.index)
+    is_model_ready = _blocking(inference.is_model_ready)
+    is_server_ready = _blocking(inference.is_server_ready)
+    architectures = _blocking(training.architectures)
+    datasets = _blocking(training.datasets)
+    explain = _blocking(explanation.explain)
+    explanation_methods = _blocking(explanation.list_methods)
+    attack = _blocking(attacks.attack)
+    robustness = _blocking(attacks.robustness)
+
+    def train(
+        self,
+        architecture: str,
+        dataset: str,
+        hyperparameters: Mapping[str, Any] | None = None,
+        *,
+        model: str = "",
+        seed: int = 0,
+        request_id: str | None = None,
+    ) -> JobHandle:
+        """Queue a training job; see `wintergarden.client.training.submit`."""
+        flow = training.submit(
+            architecture, dataset, hyperparameters, model=model, seed=seed, request_id=request_id
+        )
+        return JobHandle(self, self._run(flow))
+
+    def close(self) -> None:
+        self._stubs.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, flow: Flow[T]) -> T:
+        try:
+            call = next(flow)
+            while True:
+                call = flow.send(self._perform(call))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        except InvalidArgument:
+            self._memory.clear()  # what we remember of the model may be why
+            raise
+        finally:
+            flow.close()
+
+    def _perform(self, call: Call) -> Message:
+        if call.is_memorable and (known := self._memory.get(call.key)):
+            return known
+        patience = Patience(min(self._retry_for_s, call.timeout_s) if call.is_repeatable else 0)
+        give_up_at = time.monotonic() + call.timeout_s
+        while True:
+            try:
+                response: Message = self._stubs[call.method](
+                    call.request,
+                    timeout=give_up_at - time.monotonic(),
+                    metadata=self._stubs.metadata,
+                )
+            except grpc.RpcError as exc:
+                time.sleep(patience.delay_s(from_rpc_error(exc)))
+            else:
+                if call.is_memorable:
+                    self._memory[call.key] = response
+                return response
+
+    def _watch(self, watching: Watching, timeout_s: float | None) -> Iterator[Event]:
+        patience = Patience(max(self._retry_for_s, 60.0))
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        while not watching.has_ended:
+            stream = self._stubs[training.WATCH](
+                watching.request(),
+                timeout=None if give_up_at is None else give_up_at - time.monotonic(),
+                metadata=self._stubs.metadata,
+            )
+            try:
+                before = watching.cursor
+                for response in stream:
+                    patience.renew()
+                    yield watching.accept(response)
+                if watching.cursor == before and not watching.has_ended:
+                    if self.jobs.get(watching.job_id).state.is_final:
+                        return
+                    time.sleep(patience.delay_s(Unavailable("the server ended the watch")))
+            except grpc.RpcError as exc:
+                time.sleep(patience.delay_s(from_rpc_error(exc)))
+            finally:
+                stream.cancel()
+
+
+def connect(
+    address: str = DEFAULT_ADDRESS,
+    *,
+    api_key: str = "",
+    credentials: grpc.ChannelCredentials | None = None,
+    retry_for_s: float = 10.0,
+) -> Client:
+    """The blocking client; see `Client`. Connects with the first call.
+
+    >>> with connect("127.0.0.1:8500") as wintergarden:  # doctest: +SKIP
+    ...     wintergarden.infer("lenet5-mnist-5k", image)["probabilities"]
+    """
+    return Client(address, api_key=api_key, credentials=credentials, retry_for_s=retry_for_s)

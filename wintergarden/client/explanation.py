@@ -1,0 +1,148 @@
+"""Explanations of the very file that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from wintergarden.client.answers import (
+    Array,
+    ModelIdentity,
+    Picture,
+    as_array,
+    as_tensor,
+    identity,
+    pictures,
+)
+from wintergarden.client.call import Call, Flow
+from wintergarden.wire import explanation_pb2 as pb
+from wintergarden.wire import tensors
+from wintergarden.wire.pool import methods
+
+_METHODS = methods("wintergarden.v1.ExplanationService")
+
+# "features": every element is a player. (rows, columns): rectangular superpixels of an image.
+# An integer array of the input's shape without N: element to player.
+Players: TypeAlias = Literal["features"] | tuple[int, int] | Array
+
+
+@dataclass(frozen=True)
+class Method:
+    """`kind` is attribution or attack; `source` names the paper."""
+
+    name: str
+    kind: str
+    summary: str
+    needs_gradient: bool
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """How much each part of the input moved the output away from the background's.
+
+    `base_values` + sum of `player_values` + `efficiency_gaps` = `outputs`, per row.
+
+    Shape:
+        attributions: the input's, float64; a superpixel's value stands at each of its pixels.
+        player_values, standard_errors: (N, players); empty for gradients, zeros where exact.
+        targets, base_values, outputs, efficiency_gaps: (N,).
+    """
+
+    model: ModelIdentity
+    method: str
+    output_name: str
+    output_space: str
+    attributions: Array
+    player_values: Array
+    standard_errors: Array
+    targets: tuple[int, ...]
+    base_values: Array
+    outputs: Array
+    efficiency_gaps: Array
+    evaluations: int
+    seed: int
+    is_exact: bool
+    background: str
+    pictures: tuple[Picture, ...]
+
+
+def list_methods() -> Flow[list[Method]]:
+    """The explanation and attack methods the server has."""
+    response = yield Call(_METHODS["ListMethods"], pb.ListMethodsRequest())
+    return [Method(m.name, m.kind, m.summary, m.needs_gradient, m.source) for m in response.methods]
+
+
+def explain(
+    model: str,
+    inputs: npt.ArrayLike,
+    method: str = "kernel_shap",
+    *,
+    version: int = 0,
+    targets: Sequence[int] = (),
+    players: Players | None = None,
+    background: npt.ArrayLike | None = None,
+    max_evaluations: int = 0,
+    output_name: str = "",
+    seed: int = 0,
+    render: bool = False,
+    timeout_s: float = 300.0,
+) -> Flow[Explanation]:
+    """Attribute a model's output to parts of its input.
+
+    Args:
+        model: its name.
+        inputs: (N, …), one row per instance, in the units the model takes.
+        method: `list_methods` lists them.
+        version: 0 is the latest.
+        targets: the explained output's index, one per row or one for all; default: the predicted.
+        players: what gets a value; default: features for tables, a 7 × 7 grid for images.
+        background: (M, …), what "absent" means; default: the model's own background sample.
+        max_evaluations: model rows per explained row; 0: the server's default.
+        output_name: default: logits, or the value of a regression.
+        seed: of the sampling.
+        render: also return pictures.
+        timeout_s: for the answer, retries included.
+    """
+    request = pb.ExplainRequest(
+        model_name=model,
+        model_version=version,
+        method=method,
+        input=as_tensor(inputs),
+        targets=targets,
+        output_name=output_name,
+        max_evaluations=max_evaluations,
+        seed=seed,
+        render=render,
+    )
+    if isinstance(players, np.ndarray):
+        request.players.feature_mask.CopyFrom(tensors.to_message("", players.astype(np.int64)))
+    elif isinstance(players, tuple):
+        request.players.grid.rows, request.players.grid.columns = players
+    elif players == "features":
+        request.players.features = True
+    if background is not None:
+        request.background.CopyFrom(as_tensor(background))
+    response = yield Call(_METHODS["Explain"], request, timeout_s)
+    return Explanation(
+        model=identity(response),
+        method=response.method,
+        output_name=response.output_name,
+        output_space=response.output_space,
+        attributions=as_array(response.attributions),
+        player_values=as_array(response.player_values),
+        standard_errors=as_array(response.standard_errors),
+        targets=tuple(response.targets),
+        base_values=np.array(response.base_values),
+        outputs=np.array(response.outputs),
+        efficiency_gaps=np.array(response.efficiency_gaps),
+        evaluations=response.evaluations,
+        seed=response.seed,
+        is_exact=response.exact,
+        background=response.background,
+        pictures=pictures(response),
+    )

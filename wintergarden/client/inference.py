@@ -1,0 +1,161 @@
+"""Inference over the Open Inference Protocol: any server that speaks it will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wintergarden.client.call import Call, Flow
+from wintergarden.errors import DataLoss, InvalidTensor
+from wintergarden.wire import open_inference_pb2 as pb
+from wintergarden.wire import tensors
+from wintergarden.wire.pool import methods
+
+_METHODS = methods("inference.GRPCInferenceService")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A model's input or output; -1 in `shape` stands for any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a served model takes and gives."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One version the server knows; `reason` says why it is not served."""
+
+    name: str
+    version: int
+    state: str
+    reason: str
+
+
+def infer(
+    model: str,
+    inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
+    *,
+    version: int = 0,
+    outputs: Sequence[str] = (),
+    timeout_s: float = 30.0,
+) -> Flow[dict[str, np.ndarray[Any, Any]]]:
+    """Run a model.
+
+    Args:
+        model: its name.
+        inputs: array by input name. A bare array goes to the model's only input and takes its
+            datatype, so that a list of numbers works; arrays given by name are sent as they are.
+        version: 0 is the latest.
+        outputs: names of the outputs wanted; empty: all.
+        timeout_s: for the answer, retries included.
+
+    Returns:
+        The outputs by name.
+
+    Raises:
+        NotFound: no such model, version or output.
+        InvalidTensor: a wrong input name, datatype or shape.
+    """
+    if not isinstance(inputs, Mapping):
+        served = yield from metadata(model, version=version)
+        inputs = {served.inputs[0].name: _as_only_input(inputs, served)}
+    request = pb.ModelInferRequest(model_name=model, model_version=_wire_version(version))
+    for name, value in inputs.items():
+        array = np.asarray(value)
+        request.inputs.add(name=name, datatype=tensors.datatype_of(array.dtype), shape=array.shape)
+        request.raw_input_contents.append(bytes(tensors.encode(array)))
+    for name in outputs:
+        request.outputs.add(name=name)
+    response = yield Call(_METHODS["ModelInfer"], request, timeout_s)
+    return _outputs(response)
+
+
+def metadata(model: str, *, version: int = 0) -> Flow[ModelMetadata]:
+    """Names, datatypes and shapes of a served model's inputs and outputs."""
+    request = pb.ModelMetadataRequest(name=model, version=_wire_version(version))
+    response = yield Call(_METHODS["ModelMetadata"], request, is_memorable=True)
+    return ModelMetadata(
+        name=response.name,
+        versions=tuple(response.versions),
+        platform=response.platform,
+        inputs=tuple(TensorInfo(t.name, t.datatype, tuple(t.shape)) for t in response.inputs),
+        outputs=tuple(TensorInfo(t.name, t.datatype, tuple(t.shape)) for t in response.outputs),
+    )
+
+
+def index() -> Flow[list[IndexEntry]]:
+    """Every version the inference service knows, served or not, and why not."""
+    response = yield Call(_METHODS["RepositoryIndex"], pb.RepositoryIndexRequest())
+    return [
+        IndexEntry(m.name, int(m.version) if m.version.isdecimal() else 0, m.state, m.reason)
+        for m in response.models
+    ]
+
+
+def is_model_ready(model: str, *, version: int = 0) -> Flow[bool]:
+    """Whether a model, or one version of it, answers requests now."""
+    request = pb.ModelReadyRequest(name=model, version=_wire_version(version))
+    response = yield Call(_METHODS["ModelReady"], request)
+    return bool(response.ready)
+
+
+def is_server_ready() -> Flow[bool]:
+    """Whether the inference service takes requests."""
+    response = yield Call(_METHODS["ServerReady"], pb.ServerReadyRequest(), timeout_s=5.0)
+    return bool(response.ready)
+
+
+def _wire_version(version: int) -> str:
+    return str(version) if version else ""
+
+
+def _as_only_input(value: npt.ArrayLike, served: ModelMetadata) -> np.ndarray[Any, Any]:
+    if len(served.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in served.inputs)
+        raise InvalidTensor(
+            f"model {served.name!r} takes {len(served.inputs)} inputs ({names}); "
+            "got one bare array, want a mapping of arrays by name"
+        )
+    only = served.inputs[0]
+    wanted = tensors.DATATYPES.get(only.datatype)
+    array = np.asarray(value)
+    if wanted is None or not np.can_cast(array.dtype, wanted, casting="same_kind"):
+        raise InvalidTensor(
+            f"input {only.name!r} of model {served.name!r} takes {only.datatype}, "
+            f"got an array of {array.dtype}"
+        )
+    return array.astype(wanted, copy=False)
+
+
+def _outputs(response: pb.ModelInferResponse) -> dict[str, np.ndarray[Any, Any]]:
+    if not response.raw_output_contents:
+        return {
+            out.name: tensors.from_contents(out.contents, out.datatype, out.shape, out.name)
+            for out in response.outputs
+        }
+    if len(response.raw_output_contents) != len(response.outputs):
+        raise DataLoss(
+            f"the answer describes {len(response.outputs)} outputs "
+            f"and carries {len(response.raw_output_contents)}"
+        )
+    return {
+        out.name: tensors.decode(raw, out.datatype, out.shape, out.name)
+        for out, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
