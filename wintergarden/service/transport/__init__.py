@@ -1,0 +1,20 @@
+"""The seam between gRPC servers and what they serve.
+
+A room says which routes it serves and gets calls to answer; pygrpc-native and grpcio stand
+behind the same few names, and the same contract tests hold both.
+"""
+
+from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.route import Route, parse, server_stream, unary
+from wintergarden.service.transport.server import Server, ServerOptions, create_server
+
+__all__ = [
+    "Call",
+    "Route",
+    "Server",
+    "ServerOptions",
+    "create_server",
+    "parse",
+    "server_stream",
+    "unary",
+]

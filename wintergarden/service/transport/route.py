@@ -1,0 +1,104 @@
+"""Routes: which handler answers which method, with messages parsed and built around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from wintergarden.errors import InvalidArgument
+from wintergarden.service.transport.call import Call
+from wintergarden.wire.pool import Method, methods
+
+Handler = Callable[[Call], None]
+BatchHandler = Callable[[list[Call]], None]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method.
+
+    Attributes:
+        path: /package.Service/Method.
+        handler: takes the call and answers it, now or later from any thread. What it raises
+            is answered with `call.fail`.
+        streams: the answer is a stream.
+        is_inline: the handler runs on the dispatch thread, in order of arrival, and must not
+            wait for anything. Other unary handlers run on a bounded pool, streams on a thread
+            of their own each.
+        batch_handler: for inline routes: calls that were waiting together are handed over
+            together, in order of arrival, in place of one `handler` call each.
+            What it raises is answered to each call of the batch that has no answer yet.
+    """
+
+    path: str
+    handler: Handler
+    streams: bool = False
+    is_inline: bool = False
+    batch_handler: BatchHandler | None = None
+
+    def __post_init__(self) -> None:
+        if self.streams and self.is_inline:
+            raise ValueError(f"{self.path}: a stream waits for its client and cannot be inline")
+        if self.batch_handler is not None and not self.is_inline:
+            raise ValueError(f"{self.path}: only inline routes take batches")
+
+
+def unary(
+    service: str,
+    name: str,
+    function: Callable[[Any, Call], Message],
+    *,
+    is_inline: bool = False,
+) -> Route:
+    """A route for a function from request message to response message."""
+    method = _method(service, name, streams=False)
+
+    def handler(call: Call) -> None:
+        call.respond(function(parse(method, call), call).SerializeToString())
+
+    return Route(method.path, handler, is_inline=is_inline)
+
+
+def server_stream(
+    service: str,
+    name: str,
+    function: Callable[[Any, Call], Generator[Message, None, None]],
+) -> Route:
+    """A route for a generator of response messages; it is closed when the client goes."""
+    method = _method(service, name, streams=True)
+
+    def handler(call: Call) -> None:
+        responses = function(parse(method, call), call)
+        with closing(responses):
+            for response in responses:
+                call.send(response.SerializeToString())
+        call.end()
+
+    return Route(method.path, handler, streams=True)
+
+
+def parse(method: Method, call: Call) -> Any:
+    """The request message of a call.
+
+    Raises:
+        InvalidArgument: the bytes are no such message.
+    """
+    try:
+        return method.request.FromString(call.payload)
+    except DecodeError as error:
+        expected = method.request.DESCRIPTOR.full_name
+        raise InvalidArgument(
+            f"the request's {len(call.payload)} bytes are not a {expected}"
+        ) from error
+
+
+def _method(service: str, name: str, *, streams: bool) -> Method:
+    method = methods(service)[name]
+    if method.is_client_streaming or method.is_server_streaming != streams:
+        kind = "server-streaming" if streams else "unary"
+        raise ValueError(f"{method.path} is not {kind} in the descriptors")
+    return method

@@ -1,0 +1,97 @@
+"""The server seam: options, life cycle, and the choice of transport."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wintergarden.service.health import Health
+from wintergarden.service.transport.route import Route
+
+Transport = Literal["native", "grpcio"]
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Bounds of a server; each holds per address.
+
+    Attributes:
+        transport: native is pygrpc-native (HTTP/2 in Rust), grpcio is grpc.aio.
+        max_request_bytes: longer requests get RESOURCE_EXHAUSTED; grpcio refuses them
+            before reading them whole, native after.
+        max_queued_calls: calls accepted and not yet answered; streams are not counted.
+        max_queued_bytes: request bytes of those calls.
+        workers: threads for unary handlers that may wait.
+        max_streams: server-streaming calls at a time, over all connections.
+        max_concurrent_streams: HTTP/2 streams, so calls at a time, per connection.
+        linger_s: how long a stopping server keeps answering UNAVAILABLE after its last
+            answer, so that nothing it wrote is lost with the connection.
+    """
+
+    transport: Transport = "native"
+    max_request_bytes: int = 64 * 1024 * 1024
+    max_queued_calls: int = 2_048
+    max_queued_bytes: int = 256 * 1024 * 1024
+    workers: int = 16
+    max_streams: int = 128
+    max_concurrent_streams: int = 256
+    linger_s: float = 0.25
+
+
+class Server(ABC):
+    """Serves routes at addresses. Health starts NOT_SERVING for every service."""
+
+    health: Health
+
+    @property
+    @abstractmethod
+    def ports(self) -> list[int]:
+        """Bound TCP ports in the order of the addresses; 0 for a Unix socket."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to answer. Raises `OSError` naming the address when it cannot be bound."""
+
+    @abstractmethod
+    def stop(self, grace_s: float) -> None:
+        """Drain: not ready, new calls UNAVAILABLE, finish calls in flight, linger, close.
+
+        Blocks until closed. Calls still unanswered after `grace_s` get UNAVAILABLE.
+        """
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Block until the server has been stopped."""
+
+
+def create_server(
+    routes: Sequence[Route],
+    addresses: Sequence[str],
+    options: ServerOptions | None = None,
+    *,
+    services: Sequence[str] = (),
+    fallback_socket: str | None = None,
+) -> Server:
+    """A server that is bound but does not answer yet.
+
+    Args:
+        routes: what it serves, beside health and reflection.
+        addresses: `host:port` (port 0: a free one) or `unix:/path`.
+        options: bounds and transport.
+        services: full names of the services, for health and reflection.
+        fallback_socket: path of a Unix socket where another gRPC server answers every method
+            that has no route here; native transport only.
+    """
+    # Imported late: a process pays for the transport that it uses.
+    options = options or ServerOptions()
+    if options.transport == "native":
+        from wintergarden.service.transport.native import NativeServer
+
+        return NativeServer(routes, addresses, options, services, fallback_socket)
+    if fallback_socket is not None:
+        raise ValueError("a fallback socket needs the native transport")
+    from wintergarden.service.transport.grpcio import GrpcioServer
+
+    return GrpcioServer(routes, addresses, options, services)
