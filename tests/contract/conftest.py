@@ -1,0 +1,108 @@
+"""Virtual environments of their own, kept under `.tools/` until the dependencies change."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCK = ("pyproject.toml", "constraints.txt")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment and nothing of the one the tests run in."""
+
+    path: Path
+
+    @property
+    def python(self) -> Path:
+        return self.path / "bin/python"
+
+    def run(self, *command: str | Path, cwd: Path = ROOT) -> str:
+        """Standard output of `bin/COMMAND`, which must succeed."""
+        program, *arguments = command
+        ran = subprocess.run(
+            [self.path / "bin" / program, *arguments],
+            cwd=cwd,
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+        assert ran.returncode == 0, f"{command}: {ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
+        return ran.stdout
+
+    @property
+    def variables(self) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return ours | {"VIRTUAL_ENV": str(self.path)}
+
+    def has(self, module: str) -> bool:
+        probe = f"import importlib.util as u; print(u.find_spec({module!r}) is not None)"
+        return self.run("python", "-c", probe, cwd=self.path).strip() == "True"
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the wheel is built from, in a folder without leftovers of other builds."""
+    root = tmp_path_factory.mktemp("sources")
+    for name in (*LOCK, "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root)
+    for room in ("wintergarden", "services", "trainer", "gateway"):
+        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    target = tmp_path_factory.mktemp("wheel")
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", target, sources)
+    (built,) = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def environment(wheel: Path) -> Callable[..., Environment]:
+    """Makes `environment("inference,cpu")`: what that extra needs, without wintergarden itself."""
+
+    def make(extras: str, *more: str, locked: bool = True) -> Environment:
+        key = hashlib.sha256(repr((extras, more, locked, sys.version)).encode())
+        for name in LOCK:
+            key.update((ROOT / name).read_bytes())
+        path = ROOT / ".tools" / "environments" / key.hexdigest()[:16]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (path / "complete").exists():
+                subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
+                wanted = f"{wheel}[{extras}]" if extras else str(wheel)
+                lock_options = ("--constraint", ROOT / "constraints.txt") if locked else ()
+                pip(path / "bin/python", "install", *lock_options, wanted, *more)
+                pip(path / "bin/python", "uninstall", "--yes", "wintergarden")
+                (path / "complete").touch()
+        return Environment(path)
+
+    return make
+
+
+def pip(python: str | Path, *arguments: str | Path) -> None:
+    ran = subprocess.run(
+        [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert ran.returncode == 0, f"pip {arguments}: {ran.stderr[-4000:]}"
