@@ -1,4 +1,4 @@
-"""The compose file and the Dockerfile tell the truth about the rooms, and give no more than needed."""
+"""Compose file and Dockerfile tell the truth about the rooms, and give no more than needed."""
 
 from __future__ import annotations
 
