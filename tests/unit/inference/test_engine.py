@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from services.inference.engine import Engine, Plan
 from services.inference.statistics import Failure
 from wintergarden.errors import Cancelled, InvalidTensor, Overloaded

@@ -1,0 +1,108 @@
+"""Prometheus metrics: Triton's names where Triton has one, `wintergarden_` where it has none.
+
+https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md
+
+Read from the engines when Prometheus asks, so that requests pay for no metric.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from services.inference.repository import Model, Repository, State
+from services.inference.statistics import BATCH_ROWS, Counts
+
+_LABELS = ("model", "version")
+_NS_PER_US = 1_000
+
+_COUNTERS: tuple[tuple[str, str, Callable[[Counts], float]], ...] = (
+    ("nv_inference_request_success", "Requests answered", lambda c: c.successes),
+    ("nv_inference_count", "Rows inferred", lambda c: c.rows),
+    ("nv_inference_exec_count", "Runs of the model", lambda c: c.executions),
+    (
+        "nv_inference_request_duration_us",
+        "Time of requests from arrival to answer",
+        lambda c: c.request_ns / _NS_PER_US,
+    ),
+    (
+        "nv_inference_queue_duration_us",
+        "Time requests waited",
+        lambda c: c.queue_ns / _NS_PER_US,
+    ),
+    (
+        "nv_inference_compute_input_duration_us",
+        "Time of requests while their batch was put together",
+        lambda c: c.input_ns / _NS_PER_US,
+    ),
+    (
+        "nv_inference_compute_infer_duration_us",
+        "Time of requests while the model ran",
+        lambda c: c.infer_ns / _NS_PER_US,
+    ),
+    (
+        "nv_inference_compute_output_duration_us",
+        "Time of requests while their batch was taken apart and answered",
+        lambda c: c.output_ns / _NS_PER_US,
+    ),
+)
+
+
+class InferenceCollector(Collector):
+    """What every served model version has done since it was loaded."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def collect(self) -> Iterator[Metric]:
+        models = [(_labels(m), m, m.engine.statistics.read()) for m in self._repository.models()]
+        for name, help_text, read in _COUNTERS:
+            metric = _counter(name, help_text)
+            for labels, _, counts in models:
+                metric.add_sample(name, labels, read(counts))
+            yield metric
+        failures = _counter("nv_inference_request_failure", "Requests refused, by reason")
+        depth = GaugeMetricFamily(
+            "wintergarden_queue_depth", "Requests waiting for a thread", labels=_LABELS
+        )
+        seconds = GaugeMetricFamily(
+            "wintergarden_load_seconds", "Time from fetching to ready", labels=_LABELS
+        )
+        sizes = HistogramMetricFamily(
+            "wintergarden_batch_rows", "Rows of the runs of a model", labels=_LABELS
+        )
+        for labels, model, counts in models:
+            for reason, number in counts.failures.items():
+                failures.add_sample(failures.name, {**labels, "reason": reason}, number)
+            depth.add_metric(list(labels.values()), model.engine.waiting)
+            seconds.add_metric(list(labels.values()), model.load_seconds)
+            sizes.add_metric(list(labels.values()), _buckets(counts), counts.rows)
+        yield from (failures, depth, seconds, sizes, self._states())
+
+    def _states(self) -> Metric:
+        states = Counter(entry.state for entry in self._repository.entries())
+        metric = GaugeMetricFamily(
+            "wintergarden_model_versions", "Published versions by state", labels=("state",)
+        )
+        for state in State:
+            metric.add_metric([state.lower()], states[state])
+        return metric
+
+
+def _labels(model: Model) -> dict[str, str]:
+    return {"model": model.name, "version": str(model.version)}
+
+
+def _counter(name: str, help_text: str) -> Metric:
+    # Triton's counters lack the suffix that prometheus_client appends to every counter.
+    return Metric(name, help_text, "unknown")
+
+
+def _buckets(counts: Counts) -> list[tuple[str, float]]:
+    limits = [*(str(float(rows)) for rows in BATCH_ROWS), "+Inf"]
+    return list(zip(limits, accumulate(counts.batches_up_to), strict=True))
