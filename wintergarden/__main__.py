@@ -1,0 +1,5 @@
+"""`python -m wintergarden` is `wintergarden`."""
+
+from wintergarden.cli import main
+
+main()

@@ -1,0 +1,181 @@
+"""`wintergarden explain`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from wintergarden.cli.infer import Invert, Version
+from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.output import AsJson, people, print_json, table, waiting
+from wintergarden.cli.pictures import PicturesDirectory, heat_map, save_pictures
+from wintergarden.cli.session import HERE, Address, session
+from wintergarden.client import Client, Explanation
+
+_ROWS_SHOWN = 3
+_PLAYERS_SHOWN = 10
+
+
+def explain(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Its name.")] = "",
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="INPUT",
+            exists=True,
+            dir_okay=False,
+            help="A .npy, .npz, .json or .png file; one example or a batch.",
+        ),
+    ] = None,
+    *,
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="--list shows them.")
+    ] = "kernel_shap",
+    target: Annotated[
+        list[int] | None,
+        typer.Option(help="Index of the class explained: one for all rows, or one each."),
+    ] = None,
+    grid: Annotated[
+        str, typer.Option(metavar="ROWSxCOLUMNS", help="Superpixels of a picture.")
+    ] = "",
+    evaluations: Annotated[
+        int, typer.Option(min=0, help="Model rows per explained row; 0: the server's default.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    version: Version = 0,
+    invert: Invert = False,
+    pictures: PicturesDirectory = None,
+    save: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the numbers to this .npz file.")
+    ] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 300.0,
+    methods: Annotated[bool, typer.Option("--list", "-l", help="List the methods.")] = False,
+    address: Address = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Say which parts of an input made the model answer as it does.
+
+    SHAP values add up: base value + their sum = the output, but for the
+    efficiency gap that is printed with them. The base value is the mean
+    output over the model's background sample.
+
+    \b
+    Examples:
+      wintergarden explain --list
+      wintergarden explain lenet5-mnist-5k digit.png --pictures demo
+      wintergarden explain lenet5-mnist-5k digit.png --grid 4x3 --target 7
+      wintergarden explain mlp-wine wine.json --evaluations 4096 --json
+      wintergarden explain lenet5-mnist-5k digit.png --method saliency
+    """
+    players = _grid(grid)
+    with session(address) as client:
+        if methods:
+            _list(client, as_json)
+            return
+        if not model or path is None:
+            raise typer.BadParameter("name a model and an input file; see --help")
+        described = client.models.describe(model, version=version)
+        inputs = read_inputs(path, described.manifest, invert=invert)
+        with waiting(f"{method} on {model}", quiet=as_json):
+            explanation = client.explain(
+                model,
+                next(iter(inputs.values())),
+                method,
+                version=version,
+                targets=target or (),
+                players=players,
+                max_evaluations=evaluations,
+                seed=seed,
+                render=pictures is not None,
+                timeout_s=timeout_s,
+            )
+    if save:
+        np.savez(
+            save,
+            allow_pickle=False,
+            attributions=explanation.attributions,
+            player_values=explanation.player_values,
+            standard_errors=explanation.standard_errors,
+            base_values=explanation.base_values,
+        )
+    saved = save_pictures(explanation.pictures, pictures)
+    if as_json:
+        print_json(vars(explanation) | {"pictures": saved})
+        return
+    _tell(explanation, described.manifest)
+    for file in saved:
+        people.print(f"wrote {file}")
+
+
+def _grid(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    if not (match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
+        raise typer.BadParameter(f"--grid {text!r}: want ROWSxCOLUMNS, for example 7x7")
+    return int(match.group(1)), int(match.group(2))
+
+
+def _list(client: Client, as_json: bool) -> None:
+    found = client.explanation_methods()
+    if as_json:
+        print_json(found)
+        return
+    listed = table("method", "kind", "gradient", "", "source")
+    for method in found:
+        needs = "needed" if method.needs_gradient else "–"
+        listed.add_row(method.name, method.kind, needs, method.summary, f"[dim]{method.source}[/]")
+    people.print(listed)
+
+
+def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:
+    model = explanation.model
+    kind = "exact" if explanation.is_exact else f"seed {explanation.seed}"
+    people.print(
+        f"[bold]{model.name}[/] version {model.version}, {explanation.method}, {kind}, "
+        f"{explanation.evaluations} evaluations"
+    )
+    if explanation.background:
+        people.print(f"[dim]background: {explanation.background}[/]")
+    labels = manifest.get("class_labels") or []
+    for row, target in enumerate(explanation.targets[:_ROWS_SHOWN]):
+        label = labels[target] if target < len(labels) else str(target)
+        people.print(f"\nrow {row}: {explanation.output_space} of class [bold]{label}[/]")
+        if explanation.player_values.size:
+            _tell_row(explanation, row)
+        attribution = explanation.attributions[row]
+        if attribution.ndim == 3:
+            _draw(attribution.sum(axis=0))
+    if len(explanation.targets) > _ROWS_SHOWN:
+        people.print(f"… and {len(explanation.targets) - _ROWS_SHOWN} more rows; --json or --save")
+
+
+def _tell_row(explanation: Explanation, row: int) -> None:
+    values, errors = explanation.player_values[row], explanation.standard_errors[row]
+    people.print(
+        f"  {explanation.base_values[row]:+.4f} base  {values.sum():+.4f} players  "
+        f"= {explanation.outputs[row]:+.4f}  [dim](gap {explanation.efficiency_gaps[row]:.1e})[/]"
+    )
+    listed = table("  player ›", "value ›", "± ›", "")
+    limit = float(np.abs(values).max()) or 1.0
+    for player in np.argsort(-np.abs(values))[:_PLAYERS_SHOWN]:
+        colour = "red" if values[player] >= 0 else "blue"
+        bar = "█" * max(1, round(20 * abs(values[player]) / limit))
+        listed.add_row(
+            str(player), f"{values[player]:+.4f}", f"{errors[player]:.4f}", f"[{colour}]{bar}[/]"
+        )
+    people.print(listed)
+
+
+def _draw(attribution: np.ndarray[Any, Any]) -> None:
+    """A picture's attribution (H, W), as coarse as the terminal needs it."""
+    if not people.is_terminal:
+        return
+    step = max(1, -(-attribution.shape[0] // 28))
+    coarse = attribution[::step, ::step]
+    for line in heat_map(coarse, float(np.abs(coarse).max()) or 1.0):
+        people.print(line)

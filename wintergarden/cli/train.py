@@ -1,0 +1,160 @@
+"""`wintergarden train`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from wintergarden.cli.output import AsJson, aside, people, print_json, table
+from wintergarden.cli.progress import JobProgress, metrics_line
+from wintergarden.cli.session import HERE, Address, session
+from wintergarden.client import Client, Job, JobHandle, JobState
+
+
+def train(
+    architecture: Annotated[
+        str, typer.Argument(help="What to train, for example lenet5.", show_default=False)
+    ] = "",
+    dataset: Annotated[
+        str, typer.Argument(help="What to train it on, for example mnist-5k.", show_default=False)
+    ] = "",
+    *,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="NAME=VALUE", help="A hyperparameter; may be given repeatedly."
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name to publish under. Default: ARCHITECTURE-DATASET.")
+    ] = "",
+    seed: Annotated[
+        int, typer.Option(help="Of everything random; the same seed, the same model.")
+    ] = 0,
+    request_id: Annotated[
+        str, typer.Option(help="The same id submitted again is the same job. Default: a new one.")
+    ] = "",
+    catalogue: Annotated[
+        bool, typer.Option("--list", "-l", help="List architectures, hyperparameters, data sets.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the job's id and do not wait for its end.")
+    ] = False,
+    address: Address = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network; when it is done, it is served.
+
+    Progress and metrics are shown until the job has ended. Ctrl-C stops the
+    watching, not the job: `wintergarden jobs cancel` does.
+
+    \b
+    Examples:
+      wintergarden train --list
+      wintergarden train lenet5 mnist-5k
+      wintergarden train mlp digits --set epochs=20 --set learning_rate=0.01 --seed 1
+      wintergarden train lenet5 mnist-5k --model my-digits --detach
+    """
+    with session(address) as client:
+        if catalogue:
+            _list(client, as_json)
+            return
+        if not architecture or not dataset:
+            raise typer.BadParameter("name an architecture and a data set; --list shows them")
+        handle = client.train(
+            architecture,
+            dataset,
+            dict(_parse(text) for text in parameter or ()),
+            model=model,
+            seed=seed,
+            request_id=request_id or None,
+        )
+        if detach:
+            print_json(handle.job) if as_json else people.print(handle.id)
+            return
+        job = follow(handle, as_json=as_json)
+    if as_json:
+        print_json(job, indent=None)
+    tell_end(job, quiet=as_json)
+
+
+def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job:
+    """Show a job's events until it ends; as JSON, one line each."""
+    if as_json:
+        for event in handle.watch(cursor=cursor):
+            print_json(
+                {"event": type(event).__name__, "job_id": handle.id} | vars(event), indent=None
+            )
+        return handle.refresh()
+    aside.print(f"job {handle.id}", style="dim")
+    title = f"{handle.job.architecture} on {handle.job.dataset}"
+    with JobProgress(title, aside) as progress:
+        for event in handle.watch(cursor=cursor):
+            progress.show(event)
+    return handle.refresh()
+
+
+def tell_end(job: Job, *, quiet: bool = False) -> None:
+    """What became of the job. Exits with status 1 when it did not succeed."""
+    if job.state is not JobState.SUCCEEDED:
+        if not quiet:
+            aside.print(f"[bold red]{job.state}[/] {job.reason}", soft_wrap=True)
+        raise typer.Exit(1)
+    if not quiet:
+        people.print(f"[bold]{job.model}[/] version {job.model_version}")
+        people.print(metrics_line(sorted(job.metrics.items())))
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    """`epochs=3` → ("epochs", 3): JSON where it is JSON, text where it is not."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"--set {text!r}: want NAME=VALUE, for example epochs=3")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _list(client: Client, as_json: bool) -> None:
+    architectures, datasets = client.architectures(), client.datasets()
+    if as_json:
+        print_json({"architectures": architectures, "datasets": datasets})
+        return
+    for architecture in architectures:
+        people.print(f"[bold]{architecture.name}[/]  {architecture.summary}")
+        people.print(f"  [dim]{architecture.source}[/]")
+        people.print(f"  on {', '.join(architecture.datasets)}")
+        listed = table("hyperparameter", "default ›", "allowed", "")
+        for name, schema in architecture.hyperparameters_schema.get("properties", {}).items():
+            listed.add_row(
+                f"  {name}",
+                json.dumps(schema.get("default")),
+                _allowed(schema),
+                schema.get("description", ""),
+            )
+        people.print(listed, "")
+    listed = table("data set", "task", "shape", "examples ›", "")
+    for dataset in datasets:
+        examples = sum(dataset.split_sizes.values())
+        shape = " × ".join(str(size) for size in dataset.input_shape)
+        listed.add_row(dataset.name, dataset.task, shape, str(examples), dataset.summary)
+    people.print(listed)
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(json.dumps(value) for value in schema["enum"])
+    limits = [
+        f"{sign} {schema[key]}"
+        for key, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if key in schema
+    ]
+    return " ".join([str(schema.get("type", "")), ", ".join(limits)]).strip()
