@@ -11,6 +11,7 @@
     ├── Unsupported           we cannot do this; the message names the cure
     ├── Unavailable           try again later
     ├── Overloaded            a bounded queue is full; try again after `retry_after_s`
+    ├── TooLarge              longer than is allowed; trying again does not help
     ├── DeadlineExceeded
     ├── Cancelled
     └── DataLoss              an artefact is corrupt, truncated or tampered with
@@ -80,6 +81,10 @@ class Overloaded(WintergardenError):
     def __init__(self, message: str, retry_after_s: float = 0.1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooLarge(WintergardenError):
+    pass
 
 
 class DeadlineExceeded(WintergardenError):
