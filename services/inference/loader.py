@@ -9,9 +9,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 
@@ -80,15 +79,13 @@ class Loader:
         """
         started = perf_counter()
         artefact = at_low_priority(lambda: self._store.fetch(name, version))
-        path = artefact.path("model.onnx")
-        tried = at_low_priority(
-            lambda: self._try(artefact, path, self._options.intra_op_threads or 1)
-        )
-        if self._deserves_threads(tried):
-            # Threads of a session inherit the priority of the thread that opens it.
-            tried = self._try(artefact, path, available_threads())
+        tried = at_low_priority(lambda: self._try(artefact, threads=1))
+        threads = self._threads(tried)
+        if threads > 1:
+            # Opened again in this thread, whose priority those of the session will inherit.
+            tried = self._try(artefact, threads)
         plan = self._plan(tried)
-        engine = Engine(tried.session, plan, tried.signature.label)
+        engine: Engine[Any] = Engine(tried.session, plan, tried.signature.label)
         seconds = perf_counter() - started
         _log.info(
             "model loaded",
@@ -102,14 +99,15 @@ class Loader:
         )
         return Model(name, version, tried.signature, engine, seconds)
 
-    def _try(self, artefact: Artefact, path: Path, threads: int) -> _Tried:
+    def _try(self, artefact: Artefact, threads: int) -> _Tried:
         manifest = artefact.manifest
         session = open_session(
-            path, RuntimeOptions(device=self._options.device, intra_op_threads=threads)
+            artefact.read("model.onnx"),
+            RuntimeOptions(device=self._options.device, intra_op_threads=threads),
         )
         names = [spec.name for spec in session.outputs]
         if manifest.is_verified:
-            examples = artefact.path("golden.npz")
+            examples = artefact.read("golden.npz")
             golden.replay(
                 lambda feeds: dict(zip(names, session.run(feeds), strict=True)),
                 examples,
@@ -135,13 +133,11 @@ class Loader:
             times = {}
         return _Tried(session, signature, times)
 
-    def _deserves_threads(self, tried: _Tried) -> bool:
-        return (
-            self._options.intra_op_threads == 0
-            and tried.session.device == "cpu"
-            and available_threads() > 1
-            and tried.times.get(1, math.inf) > self._options.inline_run_s
-        )
+    def _threads(self, tried: _Tried) -> int:
+        if self._options.intra_op_threads:
+            return self._options.intra_op_threads
+        is_short = tried.times.get(1, math.inf) <= self._options.inline_run_s
+        return 1 if is_short or tried.session.device != "cpu" else available_threads()
 
     def _plan(self, tried: _Tried) -> Plan:
         options, times = self._options, tried.times
