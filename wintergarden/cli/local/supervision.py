@@ -11,16 +11,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wintergarden.cli.local import leash
 from wintergarden.cli.local.home import Home
-from wintergarden.cli.local.leash import PARENT_VARIABLE
 from wintergarden.cli.local.services import Service
+from wintergarden.errors import InvalidArgument
 
-_LEASH = (sys.executable, "-m", "wintergarden.cli.local.leash")
+# By path, and -P: it needs nothing of ours, and nothing beside it may pass for a module.
+_LEASH = (sys.executable, "-P", leash.__file__)
 _EXITED = re.compile(r" exited: (\S+) \((.*)\)")
 
 
 def configuration(services: Sequence[Service], home: Home, tree: Path) -> str:
-    """supervisord.conf: https://supervisord.org/configuration.html.
+    """supervisord.conf, for one that runs in `home`: https://supervisord.org/configuration.html.
 
     Later services have higher priority numbers: they start later and are stopped earlier, one
     after the other. A process that dies within a second of its start is started again after 1, 2,
@@ -31,10 +33,11 @@ def configuration(services: Sequence[Service], home: Home, tree: Path) -> str:
             "supervisord",
             {
                 "nodaemon": "true",
-                "logfile": home.log_of("supervisor"),
+                "logfile": home.log_of("supervisor").relative_to(home.path),
                 "logfile_maxbytes": "2MB",
                 "logfile_backups": 1,
-                "pidfile": home.run / "supervisor.pid",
+                "pidfile": (home.run / "supervisor.pid").relative_to(home.path),
+                "silent": "true",  # the log file is enough
                 "minfds": 256,
                 **({"user": "root"} if os.getuid() == 0 else {}),  # else it warns of being root
             },
@@ -57,7 +60,8 @@ def configuration(services: Sequence[Service], home: Home, tree: Path) -> str:
                     "stopwaitsecs": service.stop_s,
                     "killasgroup": "true",
                     "redirect_stderr": "true",
-                    "stdout_logfile": home.log_of(service.name),
+                    # supervisor 4.3 expands % in this one twice: no directory, no %.
+                    "stdout_logfile": home.log_of(service.name).relative_to(home.path),
                     "stdout_logfile_maxbytes": "5MB",
                     "stdout_logfile_backups": 2,
                 },
@@ -67,6 +71,9 @@ def configuration(services: Sequence[Service], home: Home, tree: Path) -> str:
 
 
 def _section(name: str, options: Mapping[str, object]) -> str:
+    for key, value in options.items():
+        if re.search(r"\s;|\n", str(value)):
+            raise InvalidArgument(f"{key} {value}: no ' ;' or line break may stand in a path here")
     lines = [f"{key} = {str(value).replace('%', '%%')}" for key, value in options.items()]
     return "\n".join([f"[{name}]", *lines, ""])
 
@@ -88,14 +95,16 @@ class Supervisor:
         path.write_text(configuration(services, home, tree))
         command = [*_LEASH, "--lock", str(home.lock_of("supervisor")), "--leads", "--"]
         command += [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(path)]
-        self._process = subprocess.Popen(
-            command,
-            cwd=tree,
-            env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._complaints = home.logs / "supervisord.err"
+        with self._complaints.open("w") as complaints:
+            self._process = subprocess.Popen(
+                command,
+                cwd=home.path,
+                env={**os.environ, **environment, leash.PARENT_VARIABLE: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+            )
 
     @property
     def pid(self) -> int:
@@ -104,6 +113,11 @@ class Supervisor:
     @property
     def has_ended(self) -> bool:
         return self._process.poll() is not None
+
+    @property
+    def complaints(self) -> str:
+        """What supervisord could not even log."""
+        return self._complaints.read_text().strip()
 
     def exits(self) -> Counter[str]:
         """How often each service has exited since the start, as supervisord's log tells."""

@@ -103,7 +103,9 @@ def _wait_until_serving(
         say(f"starting {service.name}")
         while problem := ask(service.health) if service.health else _ask_redis(redis_url):
             if supervisor.has_ended:
-                raise FailedPrecondition(f"supervisord ended; see {home.log_of('supervisor')}")
+                raise FailedPrecondition(
+                    f"supervisord ended; see {home.log_of('supervisor')} {supervisor.complaints}"
+                )
             for name, exits in supervisor.exits().items():
                 if exits >= _EXITS_TOLERATED:
                     raise FailedPrecondition(f"{name} does not start\n{_last_lines(home, name)}")
