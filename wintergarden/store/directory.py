@@ -1,0 +1,188 @@
+"""A directory as storage.
+
+By hand and not with obstore's LocalStore, which does not fsync (0.12): after a loss of power a
+published manifest could be an empty file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from wintergarden.errors import (
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    WintergardenError,
+)
+from wintergarden.store.manifest import FileInfo
+
+_CHUNK = 2**20
+# No name of ours starts with a dot, so what a killed writer leaves is never taken for an object.
+_PART = ".part-"
+
+
+class Directory:
+    """Implements `Objects`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    @property
+    def uri(self) -> str:
+        return str(self._root)
+
+    def create(self, key: str, content: bytes) -> bool:
+        target = self._root / key
+        with self._staged(target, content) as (part, _):
+            try:
+                os.link(part, target)
+            except FileExistsError:
+                return False
+            _sync_directory(target.parent)
+        return True
+
+    def put(self, key: str, content: bytes | Path) -> FileInfo:
+        target = self._root / key
+        with self._staged(target, content) as (part, info):
+            part.replace(target)
+            _sync_directory(target.parent)
+        return info
+
+    def read(self, key: str, limit: int) -> bytes:
+        with self._opened(key) as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise DataLoss(f"{key} is larger than {limit} bytes")
+        return content
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        with self._opened(key) as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    def local_path(self, key: str) -> Path | None:
+        return self._root / key
+
+    def folders(self, prefix: str) -> list[str]:
+        try:
+            with os.scandir(self._root / prefix) as entries:
+                return sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def keys(self, prefix: str) -> list[str]:
+        folder = self._root / prefix
+        return sorted(
+            str((Path(directory) / name).relative_to(self._root))
+            for directory, _, names in os.walk(folder)
+            for name in names
+        )
+
+    def find(self, file_name: str) -> dict[str, str]:
+        found = {}
+        for model in self.folders("models"):
+            for version in self.folders(f"models/{model}"):
+                key = f"models/{model}/{version}/{file_name}"
+                try:
+                    status = (self._root / key).stat()
+                except OSError:
+                    continue
+                found[key] = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+        return found
+
+    def delete(self, key: str) -> None:
+        path = self._root / key
+        with _translated("delete", path):
+            path.unlink(missing_ok=True)
+            _sync_directory(path.parent)
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        path = self._root / key
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotFound(f"no {key} in {self.uri}") from error
+        except PermissionError as error:
+            raise PermissionDenied(f"{path} may not be read by this process") from error
+        with file:
+            yield file
+
+    @contextmanager
+    def _staged(self, target: Path, content: bytes | Path) -> Iterator[tuple[Path, FileInfo]]:
+        """The content in a file beside the target, on disk for good; removed if still there."""
+        part = target.parent / f"{_PART}{uuid4().hex}"
+        with _translated("write", target):
+            _make_directory(target.parent)
+            try:
+                yield part, _write(part, content)
+            finally:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+
+
+def _write(part: Path, content: bytes | Path) -> FileInfo:
+    digest, size = hashlib.sha256(), 0
+    with part.open("xb") as file:
+        for chunk in pieces(content):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileInfo(sha256=digest.hexdigest(), bytes=size)
+
+
+def pieces(content: bytes | Path) -> Iterator[bytes]:
+    """The content of a file, or bytes, in pieces."""
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _make_directory(directory: Path) -> None:
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    _sync_directory(directory.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Makes the names in it survive a loss of power, as fsync does the content of files."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(verb: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, verb, path) from error
+
+
+def translate(error: OSError, verb: str, path: Path) -> WintergardenError | OSError:
+    """What the operator can do about it; what nobody can do anything about stays as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return FailedPrecondition(
+            f"no space to {verb} {path} ({os.strerror(error.errno)}); nothing was published; free "
+            "space and try again"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionDenied(f"this process may not {verb} {path} ({os.strerror(error.errno)})")
+    return error

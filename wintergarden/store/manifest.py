@@ -1,0 +1,192 @@
+"""What a version says about itself; the contract between the rooms.
+
+A change of format bumps `SCHEMA_VERSION` and needs a migration; a new field with a default
+does not.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from wintergarden.errors import DataLoss, InvalidArgument, Unsupported, WintergardenError
+from wintergarden.store.names import GOLDEN, MANIFEST, MODEL, is_file_name, validate_model_name
+
+SCHEMA_VERSION = 1
+MAX_MANIFEST_BYTES = 8 * 2**20
+
+Datatype = Literal[
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
+    "FP16", "BF16", "FP32", "FP64", "BYTES",
+]  # fmt: skip
+
+
+class _Frozen(BaseModel):
+    # A release reads what later ones of the same schema version add.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TensorInfo(_Frozen):
+    """An input or output of the graph; -1 in the shape is a dimension of any size."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[Annotated[int, Field(ge=-1)], ...]
+    meaning: str = ""
+    units: str = ""
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascends(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"the lower end {value[0]} must be below the upper end {value[1]}")
+        return value
+
+
+class FileInfo(_Frozen):
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Lineage(_Frozen):
+    """Where a version comes from, as far as one knows."""
+
+    job_id: str | None = None
+    code_version: str | None = None
+    dataset: str | None = None
+    dataset_digest: str | None = None
+    seed: int | None = None
+    parent: str | None = None
+
+
+class ManifestFields(_Frozen):
+    """What the publisher says; the store adds the rest.
+
+    Attributes:
+        family: ties the graphs of one network, such as an encoder and its decoder.
+        preprocessing: in words, what the graph does to its inputs before the network sees them.
+        class_labels: in the order of the last axis of the outputs.
+        tolerances: per precision, the largest absolute difference from the golden outputs.
+    """
+
+    architecture: str
+    task: Literal["image-classification", "tabular-classification", "regression", "unknown"]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    family: str | None = None
+    hyperparameters: dict[str, JsonValue] = {}
+    preprocessing: str = ""
+    class_labels: tuple[str, ...] = ()
+    metrics: dict[str, FiniteFloat] = {}
+    tolerances: dict[str, FiniteFloat] = {"fp32": 1e-4}
+    lineage: Lineage = Lineage()
+
+
+class Manifest(ManifestFields):
+    """A published version."""
+
+    model: str
+    version: Annotated[int, Field(ge=1)]
+    created_at: datetime
+    files: dict[str, FileInfo]
+    schema_version: Literal[1] = 1
+
+    @field_validator("model")
+    @classmethod
+    def _is_model_name(cls, name: str) -> str:
+        try:
+            return validate_model_name(name)
+        except WintergardenError as error:
+            raise ValueError(error.message) from error
+
+    @field_validator("files")
+    @classmethod
+    def _are_file_names(cls, files: dict[str, FileInfo]) -> dict[str, FileInfo]:
+        for name in files:
+            if not is_file_name(name):
+                raise ValueError(f"{name!r} is no name of a file of a version")
+        return files
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Manifest:
+        if MODEL not in self.files:
+            raise ValueError(f"a version needs {MODEL}")
+        if GOLDEN in self.files and "fp32" not in self.tolerances:
+            raise ValueError(f"a version with {GOLDEN} needs tolerances['fp32']")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of what is served, in hexadecimal."""
+        return self.files[MODEL].sha256
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether it came with golden outputs, which are replayed before it is served."""
+        return GOLDEN in self.files
+
+    def to_json(self) -> bytes:
+        """The same bytes for the same manifest."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def complete(fields: ManifestFields, **rest: Any) -> Manifest:
+    """The manifest of a version about to be published.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    try:
+        return Manifest(
+            **{name: getattr(fields, name) for name in type(fields).model_fields}, **rest
+        )
+    except ValidationError as error:
+        raise InvalidArgument(f"the manifest is not valid: {_first(error)}") from error
+
+
+def parse(content: bytes, model: str, version: int) -> Manifest:
+    """Reads the manifest of a version.
+
+    Raises:
+        DataLoss: it cannot be read or is another version's.
+        Unsupported: a later release wrote it.
+    """
+    where = f"{MANIFEST} of {model}/{version}"
+    try:
+        document = json.loads(content)
+        schema_version = document["schema_version"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DataLoss(f"{where} is not a manifest: {type(error).__name__} {error}") from error
+    if isinstance(schema_version, int) and schema_version > SCHEMA_VERSION:
+        raise Unsupported(
+            f"{where} has schema version {schema_version}, this release reads {SCHEMA_VERSION}; "
+            "upgrade wintergarden"
+        )
+    try:
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        raise DataLoss(f"{where} is not valid: {_first(error)}") from error
+    if (manifest.model, manifest.version) != (model, version):
+        raise DataLoss(f"{where} describes {manifest.model}/{manifest.version}")
+    return manifest
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

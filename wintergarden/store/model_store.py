@@ -1,0 +1,218 @@
+"""The model store over any storage: who may take which number, and what exists."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
+from wintergarden.store.artefact import Artefact
+from wintergarden.store.directory import Directory
+from wintergarden.store.draft import Draft
+from wintergarden.store.manifest import MAX_MANIFEST_BYTES, Manifest, parse
+from wintergarden.store.names import (
+    CLAIM,
+    MANIFEST,
+    parse_version,
+    validate_model_name,
+    version_key,
+)
+from wintergarden.store.objects import Objects
+
+_SHOWN = 20  # names listed in a message
+
+
+def open_store(uri: str, cache: Path | None = None) -> ModelStore:
+    """Opens a model store; nothing is read or written yet.
+
+    Args:
+        uri: `/path`, `file:///path` or `s3://bucket/prefix`. S3 takes endpoint, region and keys
+            from the environment: AWS_ENDPOINT, AWS_REGION, AWS_ACCESS_KEY_ID, …
+        cache: for files of stores that are no directory; None is `~/.cache/wintergarden`.
+
+    Raises:
+        InvalidArgument: no such kind of store.
+    """
+    cache = cache or Path("~/.cache/wintergarden").expanduser()
+    parts = urlsplit(uri)
+    if parts.scheme in ("", "file") and parts.netloc in ("", "localhost") and parts.path:
+        path = unquote(parts.path) if parts.scheme else uri
+        return ModelStore(Directory(Path(path).expanduser()), cache)
+    if parts.scheme == "s3" and parts.netloc:
+        from wintergarden.store.bucket import Bucket
+
+        return ModelStore(Bucket(uri), cache)
+    raise InvalidArgument(
+        f"store {uri!r} is not supported; allowed are /path, file:///path and s3://bucket/prefix",
+        field="store_uri",
+    )
+
+
+class ModelStore:
+    """Published versions are immutable and numbered from 1; a number is never used twice."""
+
+    def __init__(self, objects: Objects, cache: Path) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._is_conditional = False
+
+    @property
+    def uri(self) -> str:
+        return self._objects.uri
+
+    def list_models(self) -> list[str]:
+        """Models that have a published version, in alphabetical order."""
+        return sorted(self._published())
+
+    def list_versions(self, model: str) -> list[int]:
+        """Published versions of a model, ascending; [] when there is no such model."""
+        validate_model_name(model)
+        return self._published().get(model, [])
+
+    def latest_version(self, model: str) -> int:
+        """The highest published version.
+
+        Raises:
+            NotFound: naming the models there are.
+        """
+        versions = self.list_versions(model)
+        if not versions:
+            raise NotFound(f"no model {model!r}; {_there_are(self.list_models())}")
+        return versions[-1]
+
+    def read_manifest(self, model: str, version: int) -> Manifest:
+        """The manifest of a published version.
+
+        Raises:
+            NotFound: naming what there is.
+            DataLoss: the manifest cannot be read.
+        """
+        key = f"{version_key(model, version)}/{MANIFEST}"
+        try:
+            content = self._objects.read(key, MAX_MANIFEST_BYTES)
+        except NotFound as error:
+            versions = self.list_versions(model)
+            if not versions:
+                raise NotFound(f"no model {model!r}; {_there_are(self.list_models())}") from error
+            raise NotFound(
+                f"model {model!r} has no version {version}; {_there_are(versions)}"
+            ) from error
+        return parse(content, model, version)
+
+    def fetch(self, model: str, version: int) -> Artefact:
+        """The version with its files; each is verified when it is asked for.
+
+        Raises:
+            NotFound: naming what there is.
+            DataLoss: the manifest cannot be read.
+        """
+        return Artefact(self._objects, self.read_manifest(model, version), self._cache)
+
+    def publish(self, model: str) -> Draft:
+        """Claims the next number of a model; use the draft in a `with` statement.
+
+        Raises:
+            FailedPrecondition: the storage is full, or has no conditional writes.
+        """
+        validate_model_name(model)
+        claim = json.dumps(
+            {
+                "claimed_at": datetime.now(UTC).isoformat(),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+            }
+        ).encode()
+        # Deleted and abandoned versions keep their folders, so that their numbers stay taken.
+        taken = (parse_version(name) for name in self._objects.folders(f"models/{model}"))
+        version = max((v for v in taken if v is not None), default=0) + 1
+        while not self._objects.create(f"{version_key(model, version)}/{CLAIM}", claim):
+            version += 1
+        self._check_conditional(f"{version_key(model, version)}/{CLAIM}", claim)
+        return Draft(self._objects, model, version)
+
+    def delete(self, model: str, version: int | None = None) -> list[int]:
+        """Deletes a version, or all of a model; returns what was deleted.
+
+        The manifest goes first, so that no reader finds half a version. Only the claim stays.
+
+        Raises:
+            NotFound: naming what there is.
+        """
+        versions = [version] if version is not None else self.list_versions(model)
+        if not versions or version not in (None, *self.list_versions(model)):
+            existing = self.list_versions(model) or self.list_models()
+            what = (
+                f"no model {model!r}"
+                if not self.list_versions(model)
+                else (f"model {model!r} has no version {version}")
+            )
+            raise NotFound(f"{what}; {_there_are(existing)}")
+        for number in versions:
+            folder = version_key(model, number)
+            self._objects.delete(f"{folder}/{MANIFEST}")
+            for key in self._objects.keys(folder):
+                if key != f"{folder}/{CLAIM}":
+                    self._objects.delete(key)
+        return versions
+
+    def fingerprint(self) -> str:
+        """Changes when a published version appears, goes or is tampered with; for polling."""
+        found = self._objects.find(MANIFEST)
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+    def import_onnx(
+        self,
+        model: str,
+        onnx_bytes: bytes,
+        class_labels: Sequence[str] = (),
+        value_range: tuple[float, float] | None = None,
+    ) -> Manifest:
+        """Publishes an ONNX file from elsewhere, without golden outputs: unverified.
+
+        Args:
+            model: its name here.
+            onnx_bytes: the file; read in a process of its own, for it may be hostile.
+            class_labels: in the order of the last axis of the output.
+            value_range: of the values of its floating-point inputs.
+
+        Raises:
+            InvalidArgument: no valid model, or larger than is allowed.
+            Unsupported: it needs operators or inputs that we do not serve.
+        """
+        from wintergarden.store.foreign import describe
+
+        validate_model_name(model)
+        fields = describe(onnx_bytes, tuple(class_labels), value_range)
+        with self.publish(model) as draft:
+            draft.write("model.onnx", onnx_bytes)
+            return draft.commit(fields)
+
+    def _published(self) -> dict[str, list[int]]:
+        published: dict[str, list[int]] = {}
+        for key in self._objects.find(MANIFEST):
+            _, model, folder, _ = key.split("/")
+            version = parse_version(folder)
+            if version is not None:
+                published.setdefault(model, []).append(version)
+        return {model: sorted(versions) for model, versions in published.items()}
+
+    def _check_conditional(self, key: str, content: bytes) -> None:
+        """Refuses a storage that lets a second writer create the same object."""
+        if not self._is_conditional and self._objects.create(key, content):
+            raise FailedPrecondition(
+                f"{self.uri} does not honour conditional writes (If-None-Match), so two writers "
+                "could publish one version; use a storage that does"
+            )
+        self._is_conditional = True
+
+
+def _there_are(existing: Sequence[object]) -> str:
+    shown = ", ".join(str(e) for e in existing[-_SHOWN:])
+    more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
+    return f"there are {shown}{more}" if existing else "the store is empty"

@@ -1,0 +1,53 @@
+"""What the model store needs of a storage: few verbs, one of them exclusive.
+
+Keys are relative and `/`-separated; the model store builds them from validated names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from wintergarden.store.manifest import FileInfo
+
+
+class Objects(Protocol):
+    @property
+    def uri(self) -> str:
+        """For messages."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Durably creates an object; False when there is one already, whoever made it.
+
+        Atomic: of any number of writers at once one gets True, and no reader sees a part.
+        """
+
+    def put(self, key: str, content: bytes | Path) -> FileInfo:
+        """Durably writes an object below the caller's own claim; a reader never sees a part."""
+
+    def read(self, key: str, limit: int) -> bytes:
+        """The object's bytes.
+
+        Raises:
+            NotFound: there is none.
+            DataLoss: it is larger than `limit`.
+        """
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The object's bytes, in pieces; NotFound when there is none."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Where the object already is a file of this machine, if it is."""
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below a folder; [] when it does not exist."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of all the objects below a folder, at any depth."""
+
+    def find(self, file_name: str) -> dict[str, str]:
+        """Objects `models/*/*/<file_name>` → a tag that changes when the object does."""
+
+    def delete(self, key: str) -> None:
+        """Deletes an object, if it is there."""
