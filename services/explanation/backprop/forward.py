@@ -1,0 +1,186 @@
+"""The forward graph, made ready to be differentiated: lifted, inlined, shapes inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import (
+    TensorProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+    version_converter,
+)
+
+from services.explanation.backprop.lowering import (
+    expand,
+    inline_local_functions,
+    is_function,
+    key_of,
+)
+from services.explanation.backprop.operation import refuse
+from services.explanation.backprop.values import Builder, Dim, Shape, Value
+from wintergarden.errors import InvalidArgument, Unsupported
+
+MINIMUM_OPSET = 18
+"""Reductions, Pad and Split take their axes as inputs from here on; older models are converted."""
+
+FLOAT_TYPES = frozenset(
+    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+)
+_UNNAMED = ("", "ai.onnx")
+
+
+class ForwardGraph:
+    """A private copy of a model with what is known about each of its tensors."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = _infer(_lift(inline_local_functions(model)))
+        self._index()
+
+    def _index(self) -> None:
+        graph = self.model.graph
+        self._constants: dict[str, TensorProto] = {t.name: t for t in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant" and (tensor := _constant(node)) is not None:
+                self._constants[node.output[0]] = tensor
+        described = [*graph.value_info, *graph.input, *graph.output]
+        self._info: dict[str, onnx.ValueInfoProto] = {v.name: v for v in described}
+        self.inputs: list[str] = [v.name for v in graph.input if v.name not in self._constants]
+        self.outputs: list[str] = [v.name for v in graph.output]
+
+    def tensors(self) -> set[str]:
+        """Every tensor name of the outermost graph."""
+        produced = {o for node in self.model.graph.node for o in node.output if o}
+        return produced | set(self.inputs) | set(self._constants)
+
+    def info(self, tensor: str) -> onnx.ValueInfoProto:
+        """Element type and shape of a tensor as far as inference could tell.
+
+        Raises:
+            Unsupported: nothing is known about it.
+        """
+        if tensor not in self._info:
+            raise Unsupported(f"shape inference knows nothing about tensor '{tensor}'")
+        return self._info[tensor]
+
+    def constant(self, tensor: str) -> npt.NDArray[Any] | None:
+        """The array of an initialiser or Constant node, None for anything computed."""
+        found = self._constants.get(tensor)
+        return None if found is None else numpy_helper.to_array(found)
+
+    def value(self, builder: Builder, tensor: str) -> Value:
+        """A handle on a forward tensor for backward nodes to use."""
+        if tensor in self._constants:
+            constant = self._constants[tensor]
+            return Value(builder, tensor, constant.data_type, tuple(constant.dims))
+        if tensor not in self._info:
+            return Value(builder, tensor)
+        kind = self._info[tensor].type.tensor_type
+        shape = _shape(kind.shape) if kind.HasField("shape") else None
+        return Value(builder, tensor, kind.elem_type, shape)
+
+    def is_float(self, tensor: str) -> bool:
+        """Whether a gradient can flow through a tensor; True where the type is unknown."""
+        if tensor not in self._info:
+            return True
+        kind = self._info[tensor].type
+        return kind.WhichOneof("value") == "tensor_type" and (
+            kind.tensor_type.elem_type in FLOAT_TYPES
+        )
+
+    def path(self, sources: Collection[str], output: str) -> list[onnx.NodeProto]:
+        """The nodes through which `output` depends differentiably on `sources`, in order."""
+        active = set(sources)
+        downstream = []
+        for node in self.model.graph.node:
+            if active.intersection(reads(node)):
+                downstream.append(node)
+                active.update(o for o in node.output if o and self.is_float(o))
+        wanted, path = {output}, []
+        for node in reversed(downstream):
+            if wanted.intersection(node.output):
+                wanted.update(reads(node) & active)
+                path.append(node)
+        return path[::-1]
+
+    def lower(self, sources: Collection[str], output: str, rules: Collection[str]) -> None:
+        """Expand operators on the path that have no rule but are ONNX functions of simpler ones.
+
+        Raises:
+            Unsupported: operators remain that have neither, all of them named.
+        """
+        while True:
+            missing = [n for n in self.path(sources, output) if key_of(n) not in rules]
+            functions = {n.op_type for n in missing if is_function(n)}
+            if stuck := [n for n in missing if n.op_type not in functions]:
+                raise refuse(stuck, "no backward rule")
+            if not functions:
+                return
+            self.model = expand(self.model, functions)
+            still = {n.op_type for n in self.model.graph.node}
+            self.model = _infer(self.model)
+            self._index()
+            if functions <= still:
+                raise refuse(missing, "its function body cannot be expanded")
+
+
+def reads(node: onnx.NodeProto) -> set[str]:
+    """Every tensor a node uses, those its subgraphs capture from outside included."""
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            names |= _captures(graph)
+    return names
+
+
+def _captures(graph: onnx.GraphProto) -> set[str]:
+    used: set[str] = {v.name for v in graph.output}
+    for node in graph.node:
+        used |= reads(node)
+    own = {o for node in graph.node for o in node.output}
+    return used - own - {v.name for v in graph.input} - {t.name for t in graph.initializer}
+
+
+def _constant(node: onnx.NodeProto) -> TensorProto | None:
+    """The tensor of a Constant node; None for strings and sparse tensors."""
+    (attribute,) = node.attribute
+    tensor: TensorProto = attribute.t
+    if attribute.name == "value":
+        return tensor
+    dtype = {"value_int": np.int64, "value_float": np.float32}.get(attribute.name.rstrip("s"))
+    if dtype is None:
+        return None
+    return numpy_helper.from_array(np.asarray(helper.get_attribute_value(attribute), dtype))
+
+
+def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = next((o.version for o in model.opset_import if o.domain in _UNNAMED), None)
+    if opset is None:
+        raise InvalidArgument("the model imports no ai.onnx operator set", "model")
+    if opset >= MINIMUM_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, MINIMUM_OPSET)
+    except Exception as error:  # the converter raises RuntimeError, ConvertError and more
+        raise Unsupported(
+            f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {error}; export the model again"
+        ) from error
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    return shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _shape(shape: onnx.TensorShapeProto) -> Shape:
+    return tuple(_dim(d) for d in shape.dim)
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    return dim.dim_param or None

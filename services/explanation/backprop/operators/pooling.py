@@ -1,0 +1,68 @@
+"""Pooling over windows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from onnx import TensorProto
+
+from services.explanation.backprop.operation import Operation
+from services.explanation.backprop.operators.indexing import put_back
+from services.explanation.backprop.operators.windows import Window, scatter_windows
+from services.explanation.backprop.rules import Gradients, RuleTable
+from services.explanation.backprop.values import Value
+
+rules = RuleTable()
+
+
+@rules("MaxPool")
+def max_pool(op: Operation, g: Value) -> Gradients:
+    """All to the maximum that the forward pass picked: the first one of a tie, as in PyTorch."""
+    if op.attribute("storage_order", 0):
+        raise op.refusal("storage_order=1 (column-major indices)")
+    winners = op.extra_output(1, TensorProto.INT64)
+    return [put_back(winners, g, op.inputs[0])]
+
+
+@rules("AveragePool")
+def average_pool(op: Operation, g: Value) -> Gradients:
+    """Each element of a window gets 1 / divisor; windows of all channels go through one kernel."""
+    x = op.inputs[0]
+    window = Window.of(op, x)
+    planes = x.reshape(op.build.concat([op.build.integers([-1, 1]), x.dims(2)]))
+    planes = planes.shaped((None, 1, *(x.shape or (None, None, None))[2:]))
+    g = g * _shares(op, window)
+    g = g.reshape(op.build.concat([op.build.integers([-1, 1]), g.dims(2)]))
+    return [scatter_windows(g, _box(x, window), planes, window).reshape_like(x)]
+
+
+def _shares(op: Operation, window: Window) -> Value | float:
+    """1 / divisor for each window, [1, 1, …windows] where it differs between them.
+
+    The pool of ones is (elements covered) / divisor, whatever the model counts.
+    """
+    if not window.has_ragged_windows():
+        return 1 / math.prod(window.kernel)
+    x = op.inputs[0]
+    ones = op.build.emit(
+        "Expand", x.like(1), op.build.concat([op.build.integers([1, 1]), x.dims(2)])
+    )
+    pooled = op.again(ones)
+    overhang = [e + s - 1 for e, s in zip(window.pads_end, window.strides, strict=True)]
+    covered = op.build.emit(
+        "Conv",
+        ones,
+        _box(x, window),
+        strides=list(window.strides),
+        dilations=list(window.dilations),
+        pads=[*window.pads_begin, *overhang],
+    )
+    axes = op.build.integers(range(2, 2 + len(window.kernel)))
+    start = op.build.integers([0] * len(window.kernel))
+    return pooled / op.build.emit("Slice", covered, start, pooled.dims(2), axes)
+
+
+def _box(x: Value, window: Window) -> Value:
+    """The kernel that adds up a window of one channel."""
+    return x.builder.constant(np.ones((1, 1, *window.kernel), x.dtype))

@@ -1,0 +1,147 @@
+"""Functions of one tensor, element by element. Kinks get what PyTorch gives them."""
+
+from __future__ import annotations
+
+import math
+
+from services.explanation.backprop.operation import Operation
+from services.explanation.backprop.rules import Gradients, RuleTable
+from services.explanation.backprop.values import Value
+
+rules = RuleTable()
+
+
+@rules("Identity")
+def identity(op: Operation, g: Value) -> Gradients:
+    return [g]
+
+
+@rules("Dropout")
+def dropout(op: Operation, g: Value) -> Gradients:
+    training = op.constant(2) if op.has_input(2) else False
+    if training is None or bool(training):
+        raise op.refusal("it drops at random; export the model in evaluation mode")
+    return [g]
+
+
+@rules("Cast")
+def cast(op: Operation, g: Value) -> Gradients:
+    return [g.cast(op.inputs[0].elem_type)]
+
+
+@rules("Neg")
+def neg(op: Operation, g: Value) -> Gradients:
+    return [-g]
+
+
+@rules("Relu")
+def relu(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [(y > 0).where(g, 0)]
+
+
+@rules("Sigmoid")
+def sigmoid(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [g * (y * (1 - y))]
+
+
+@rules("Tanh")
+def tanh(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [g * (1 - y * y)]
+
+
+@rules("Exp")
+def exp(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [g * y]
+
+
+@rules("Log")
+def log(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g / x]
+
+
+@rules("Sqrt")
+def sqrt(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [g / (y * 2)]
+
+
+@rules("Reciprocal")
+def reciprocal(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [-(g * (y * y))]
+
+
+@rules("Abs")
+def absolute(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g * op.build.emit("Sign", x)]
+
+
+@rules("Sin")
+def sin(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g * op.build.emit("Cos", x)]
+
+
+@rules("Cos")
+def cos(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [-(g * op.build.emit("Sin", x))]
+
+
+@rules("Erf")
+def erf(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g * (op.build.emit("Exp", -(x * x)) * (2 / math.sqrt(math.pi)))]
+
+
+@rules("Softplus")
+def softplus(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g * op.build.emit("Sigmoid", x)]
+
+
+@rules("LeakyRelu")
+def leaky_relu(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [(x > 0).where(g, g * op.attribute("alpha", 0.01))]
+
+
+@rules("Elu")
+def elu(op: Operation, g: Value) -> Gradients:
+    (x,), (y,) = op.inputs, op.outputs
+    return [(x > 0).where(g, g * (y + op.attribute("alpha", 1.0)))]
+
+
+@rules("Clip")
+def clip(op: Operation, g: Value) -> Gradients:
+    x = op.inputs[0]
+    if op.has_input(1):
+        g = (x >= op.inputs[1]).where(g, 0)
+    if op.has_input(2):
+        g = (x <= op.inputs[2]).where(g, 0)
+    return [g, None, None]
+
+
+@rules("Floor", "Ceil", "Round", "Sign")
+def step(op: Operation, g: Value) -> Gradients:
+    return [None]
+
+
+@rules("Softmax")
+def softmax(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    axis = [op.attribute("axis", -1)]
+    return [y * (g - (g * y).sum(axis))]
+
+
+@rules("LogSoftmax")
+def log_softmax(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    axis = [op.attribute("axis", -1)]
+    return [g - op.build.emit("Exp", y) * g.sum(axis)]
