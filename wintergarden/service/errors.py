@@ -35,6 +35,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
@@ -53,8 +54,8 @@ class Status:
     trailing_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
-class UpstreamError(Exception):
-    """A status another server answered, to be passed on as it is."""
+class StatusError(Exception):
+    """A status already decided, by another server for instance, to be answered as it is."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status.message)
@@ -68,7 +69,7 @@ def status_of(error: BaseException, method: str = "") -> Status:
         error: what the handler raised.
         method: path of the call, for the log.
     """
-    if isinstance(error, UpstreamError):
+    if isinstance(error, StatusError):
         return error.status
     if isinstance(error, errors.WintergardenError):
         code = next((STATUS[c] for c in type(error).__mro__ if c in STATUS), None)

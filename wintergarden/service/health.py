@@ -58,7 +58,7 @@ class Health:
         from wintergarden.service.transport.route import Route
 
         return [
-            Route(f"/{SERVICE}/Check", self._check, is_inline=True),
+            Route(f"/{SERVICE}/Check", self._check, is_inline=True, is_vital=True),
             Route(f"/{SERVICE}/Watch", self._watch, streams=True),
         ]
 
@@ -87,7 +87,11 @@ class Health:
             if self._is_draining:
                 break  # the last status has been told; a watcher must not hold up the drain
             with self._changed:
-                if self._status(service) == told and not call.is_cancelled:
+                if (
+                    self._status(service) == told
+                    and not self._is_draining
+                    and not call.is_cancelled
+                ):
                     self._changed.wait(call.time_remaining_s)
         call.end()
 

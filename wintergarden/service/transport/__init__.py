@@ -5,8 +5,9 @@ behind the same few names, and the same contract tests hold both.
 """
 
 from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.route import Route, parse, server_stream, unary
-from wintergarden.service.transport.server import Server, ServerOptions, create_server
+from wintergarden.service.transport.server import Server, create_server
 
 __all__ = [
     "Call",

@@ -32,6 +32,10 @@ class Route:
         batch_handler: for inline routes: calls that were waiting together are handed over
             together, in order of arrival, in place of one `handler` call each.
             What it raises is answered to each call of the batch that has no answer yet.
+        is_endless: a stream that ends only when its subject does. A draining server tells it
+            UNAVAILABLE at once; others have the whole grace to finish.
+        is_vital: answered where it arrives, whatever the load and even while draining; for
+            health checks, which must not fail because the server is busy.
     """
 
     path: str
@@ -39,6 +43,8 @@ class Route:
     streams: bool = False
     is_inline: bool = False
     batch_handler: BatchHandler | None = None
+    is_endless: bool = False
+    is_vital: bool = False
 
     def __post_init__(self) -> None:
         if self.streams and self.is_inline:
@@ -67,6 +73,8 @@ def server_stream(
     service: str,
     name: str,
     function: Callable[[Any, Call], Generator[Message, None, None]],
+    *,
+    is_endless: bool = False,
 ) -> Route:
     """A route for a generator of response messages; it is closed when the client goes."""
     method = _method(service, name, streams=True)
@@ -78,7 +86,7 @@ def server_stream(
                 call.send(response.SerializeToString())
         call.end()
 
-    return Route(method.path, handler, streams=True)
+    return Route(method.path, handler, streams=True, is_endless=is_endless)
 
 
 def parse(method: Method, call: Call) -> Any:

@@ -4,40 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from wintergarden.service.health import Health
+from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.route import Route
-
-Transport = Literal["native", "grpcio"]
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """Bounds of a server; each holds per address.
-
-    Attributes:
-        transport: native is pygrpc-native (HTTP/2 in Rust), grpcio is grpc.aio.
-        max_request_bytes: longer requests get RESOURCE_EXHAUSTED; grpcio refuses them
-            before reading them whole, native after.
-        max_queued_calls: calls accepted and not yet answered; streams are not counted.
-        max_queued_bytes: request bytes of those calls.
-        workers: threads for unary handlers that may wait.
-        max_streams: server-streaming calls at a time, over all connections.
-        max_concurrent_streams: HTTP/2 streams, so calls at a time, per connection.
-        linger_s: how long a stopping server keeps answering UNAVAILABLE after its last
-            answer, so that nothing it wrote is lost with the connection.
-    """
-
-    transport: Transport = "native"
-    max_request_bytes: int = 64 * 1024 * 1024
-    max_queued_calls: int = 2_048
-    max_queued_bytes: int = 256 * 1024 * 1024
-    workers: int = 16
-    max_streams: int = 128
-    max_concurrent_streams: int = 256
-    linger_s: float = 0.25
 
 
 class Server(ABC):

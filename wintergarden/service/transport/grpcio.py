@@ -1,0 +1,204 @@
+"""The grpcio transport: grpc.aio on an event loop of its own, in a thread.
+
+Slower than the native one, and stricter: it refuses a long request before reading it whole.
+Handlers run on the same threads as under the native transport, never on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from wintergarden.service.errors import Status
+from wintergarden.service.health import Health
+from wintergarden.service.transport.admission import Admission
+from wintergarden.service.transport.dispatch import Dispatcher, guarded
+from wintergarden.service.transport.drain import drain
+from wintergarden.service.transport.grpcio_call import Answer, GrpcioCall
+from wintergarden.service.transport.options import ServerOptions
+from wintergarden.service.transport.reflection import reflection_handlers
+from wintergarden.service.transport.route import Route
+from wintergarden.service.transport.server import Server
+
+T = TypeVar("T")
+
+
+class GrpcioServer(Server):
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        addresses: Sequence[str],
+        options: ServerOptions,
+        services: Sequence[str],
+    ) -> None:
+        self.health = Health(services)
+        self._options = options
+        served = [*self.health.routes(), *routes]
+        self._dispatcher = Dispatcher(served, options.workers, options.max_streams)
+        self._admission = Admission(options)
+        self._ids = itertools.count()
+        self._stop_lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="grpcio", daemon=True)
+        self._thread.start()
+        self._ports: list[int] = []
+        self._sockets = [Path(a.removeprefix("unix:")) for a in addresses if a.startswith("unix:")]
+        try:
+            self._server = self._await(self._bind(served, addresses, services))
+        except BaseException:
+            self._end_loop()
+            raise
+
+    @property
+    def ports(self) -> list[int]:
+        return self._ports
+
+    @property
+    def admissions(self) -> list[Admission]:
+        return [self._admission]
+
+    def start(self) -> None:
+        self._dispatcher.start()
+        self._await(self._server.start())
+        for socket in self._sockets:
+            socket.chmod(0o600)
+
+    def stop(self, grace_s: float) -> None:
+        with self._stop_lock:
+            if self._stopped.is_set():
+                return
+            drain(
+                self.health,
+                self.admissions,
+                self._dispatcher.routes,
+                grace_s,
+                self._options.linger_s,
+            )
+            self._await(self._server.stop(self._options.linger_s))
+            self._dispatcher.stop()
+            self._end_loop()
+            self._stopped.set()
+
+    def wait(self) -> None:
+        self._stopped.wait()
+
+    async def _bind(
+        self, served: Sequence[Route], addresses: Sequence[str], services: Sequence[str]
+    ) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            migration_thread_pool=ThreadPoolExecutor(8, thread_name_prefix="reflection"),
+            handlers=[_Routes(self, served), *reflection_handlers(services)],
+            options=[
+                ("grpc.max_receive_message_length", self._options.max_request_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_concurrent_streams", self._options.max_concurrent_streams),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        for address in addresses:
+            try:
+                port = server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise OSError(f"{address}: {error}") from error
+            self._ports.append(0 if address.startswith("unix:") else port)
+        return server
+
+    async def serve_unary(self, route: Route, payload: bytes, context: Any) -> bytes:
+        call = await self._accept(route, payload, context)
+        answer = await self._answer(call)
+        if isinstance(answer.status, Status):
+            await _abort(context, answer.status)
+        if answer.initial_metadata:
+            await context.send_initial_metadata(answer.initial_metadata)
+        context.set_trailing_metadata(answer.trailing_metadata)
+        return answer.payload
+
+    async def serve_stream(self, route: Route, payload: bytes, context: Any) -> None:
+        call = await self._accept(route, payload, context)
+        answer = await self._answer(call)
+        if isinstance(answer.status, Status):
+            await _abort(context, answer.status)
+        if answer.initial_metadata:
+            await context.send_initial_metadata(answer.initial_metadata)
+        context.set_trailing_metadata(answer.trailing_metadata)
+
+    async def _accept(self, route: Route, payload: bytes, context: Any) -> GrpcioCall:
+        admission = self._admission
+        if not route.is_vital and (refusal := admission.refusal(len(payload), route.streams)):
+            await _abort(context, refusal)
+        remaining_s = context.time_remaining()
+        call = GrpcioCall(
+            self._loop,
+            context,
+            admission.streams if route.streams else admission.calls,
+            next(self._ids),
+            route.path,
+            payload,
+            tuple((key, value) for key, value in context.invocation_metadata() or ()),
+            context.peer(),
+            None if remaining_s is None else monotonic() + remaining_s,
+        )
+        if route.is_vital:
+            guarded(route.handler, call)
+        elif route.is_inline:
+            self._dispatcher.submit_inline([call])
+        else:
+            self._dispatcher.submit(route, call)
+        return call
+
+    async def _answer(self, call: GrpcioCall) -> Answer:
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+    def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Routes(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Finds the handler of a path; without serializers, so bytes in and bytes out."""
+
+    def __init__(self, server: GrpcioServer, routes: Sequence[Route]) -> None:
+        self._handlers = {route.path: _handler(server, route) for route in routes}
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _handler(server: GrpcioServer, route: Route) -> Any:
+    if route.streams:
+
+        async def stream(payload: bytes, context: Any) -> None:
+            await server.serve_stream(route, payload, context)
+
+        return grpc.unary_stream_rpc_method_handler(stream)
+
+    async def unary(payload: bytes, context: Any) -> bytes:
+        return await server.serve_unary(route, payload, context)
+
+    return grpc.unary_unary_rpc_method_handler(unary)
+
+
+async def _abort(context: Any, status: Status) -> None:
+    await context.abort(status.code, status.message, status.trailing_metadata)

@@ -1,0 +1,190 @@
+"""The native transport: pygrpc-native speaks HTTP/2 and gRPC in Rust, outside the GIL.
+
+    tokio threads ─▶ reader thread ─▶ dispatch thread, workers, streams ─▶ respond (any thread)
+
+The front has an unbounded queue of its own, no size limit, and a stop that loses answers.
+So for each address one reader thread does nothing but move calls into our bounded books,
+refuse what is beyond them and mark what was cancelled; a stop is ours as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import structlog
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from wintergarden.service.health import Health
+from wintergarden.service.transport.admission import Admission
+from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.dispatch import Dispatcher, guarded
+from wintergarden.service.transport.drain import drain
+from wintergarden.service.transport.native_call import NativeCall
+from wintergarden.service.transport.options import ServerOptions
+from wintergarden.service.transport.reflection import start_reflection_server
+from wintergarden.service.transport.route import Route
+from wintergarden.service.transport.server import Server
+
+MAX_EVENTS = 256  # taken from the front at once
+
+_log = structlog.get_logger(__name__)
+
+
+class NativeServer(Server):
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        addresses: Sequence[str],
+        options: ServerOptions,
+        services: Sequence[str],
+        fallback_socket: str | None,
+    ) -> None:
+        self.health = Health(services)
+        self._options = options
+        self._services = services
+        self._fallback_socket = fallback_socket
+        served = [*self.health.routes(), *routes]
+        self._dispatcher = Dispatcher(served, options.workers, options.max_streams)
+        self._listeners: list[_Listener] = []
+        try:
+            for address in addresses:
+                self._listeners.append(_Listener(address, served, options, self._dispatcher))
+        except OSError:
+            for listener in self._listeners:
+                listener.close()
+            raise
+        self._stop_reflection: Callable[[], None] | None = None
+        self._stop_lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    @property
+    def ports(self) -> list[int]:
+        return [listener.port for listener in self._listeners]
+
+    @property
+    def admissions(self) -> list[Admission]:
+        return [listener.admission for listener in self._listeners]
+
+    def start(self) -> None:
+        # Whatever has no route goes to another server: the one given, or, for the sake of
+        # reflection (which streams both ways), a private grpcio server.
+        fallback = self._fallback_socket
+        if fallback is None:
+            directory = tempfile.mkdtemp(prefix="wintergarden-")
+            fallback = f"{directory}/reflection.sock"
+            stop = start_reflection_server(f"unix:{fallback}", self._services)
+
+            def stop_reflection() -> None:
+                stop()
+                shutil.rmtree(directory, ignore_errors=True)
+
+            self._stop_reflection = stop_reflection
+        self._dispatcher.start()
+        for listener in self._listeners:
+            listener.start(fallback)
+
+    def stop(self, grace_s: float) -> None:
+        with self._stop_lock:
+            if self._stopped.is_set():
+                return
+            drain(
+                self.health, self.admissions, self._dispatcher.routes,
+                grace_s, self._options.linger_s,
+            )  # fmt: skip
+            for listener in self._listeners:
+                listener.close()
+            self._dispatcher.stop()
+            if self._stop_reflection is not None:
+                self._stop_reflection()
+            self._stopped.set()
+
+    def wait(self) -> None:
+        self._stopped.wait()
+
+
+class _Listener:
+    """One address: a front, its reader thread, and the calls that wait for an answer there."""
+
+    def __init__(
+        self, address: str, routes: Sequence[Route], options: ServerOptions, dispatcher: Dispatcher
+    ) -> None:
+        self.admission = Admission(options)
+        self._dispatcher = dispatcher
+        self._routes = list(routes)  # by the front's method id
+        self._front = NativeGrpcFront(
+            address,
+            [(route.path, route.streams) for route in routes],
+            io_threads=options.io_threads,
+            call_details=True,
+            delay_stream_headers=True,
+            max_concurrent_streams=options.max_concurrent_streams,
+        )
+        self._socket = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
+        if self._socket is not None:
+            self._socket.chmod(0o600)
+        self._reader = threading.Thread(target=self._read, name=f"reader {address}", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return 0 if self._socket is not None else self._front.bound_port
+
+    def start(self, fallback: str) -> None:
+        self._front.set_fallback(fallback)
+        self._front.start()
+        self._reader.start()
+
+    def close(self) -> None:
+        self._front.close()
+        if self._reader.is_alive():
+            self._reader.join()
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        receive = self._front.recv_batch_details
+        while (events := receive(MAX_EVENTS)) is not None:
+            inline: list[Call] = []
+            for event in events:
+                try:
+                    if event[0] == EVENT_CALL:
+                        self._accept(event, inline)
+                    else:
+                        self._cancel(event[1])
+                except Exception:
+                    # The reader must outlive any one call; this one at least gets an answer.
+                    _log.exception("an event could not be handled")
+                    self._front.fail(event[1], 13, "internal error")
+            if inline:
+                self._dispatcher.submit_inline(inline)
+
+    def _accept(self, event: Any, inline: list[Call]) -> None:
+        _, call_id, method_id, payload, _, (metadata, peer, time_remaining_s) = event
+        route = self._routes[method_id]
+        admission = self.admission
+        if not route.is_vital and (refusal := admission.refusal(len(payload), route.streams)):
+            self._front.fail(
+                call_id, refusal.code.value[0], refusal.message, refusal.trailing_metadata
+            )
+            return
+        open_calls = admission.streams if route.streams else admission.calls
+        deadline = None if time_remaining_s is None else monotonic() + time_remaining_s
+        call = NativeCall(
+            self._front, open_calls, call_id, route.path, payload, metadata, peer, deadline
+        )
+        if route.is_vital:
+            guarded(route.handler, call)
+        elif route.is_inline:
+            inline.append(call)
+        else:
+            self._dispatcher.submit(route, call)
+
+    def _cancel(self, call_id: int) -> None:
+        call = self.admission.calls.get(call_id) or self.admission.streams.get(call_id)
+        if call is not None:
+            call.cancel()

@@ -1,0 +1,50 @@
+"""Bounds of a server."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+Transport = Literal["native", "grpcio"]
+
+
+def default_io_threads() -> int:
+    """Two, but one where Python and the models have no core to spare (measured on two cores)."""
+    return 1 if len(os.sched_getaffinity(0)) <= 2 else 2
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Bounds of a server; each holds per address.
+
+    Attributes:
+        transport: native is pygrpc-native (HTTP/2 in Rust), grpcio is grpc.aio.
+        max_request_bytes: longer requests get RESOURCE_EXHAUSTED; grpcio refuses them
+            before reading them whole, native after.
+        max_queued_calls: calls accepted and not yet answered; streams are not counted.
+        max_queued_bytes: request bytes of those calls.
+        workers: threads for unary handlers that may wait.
+        max_streams: server-streaming calls at a time, over all connections.
+        max_concurrent_streams: HTTP/2 streams, so calls at a time, per connection.
+        io_threads: threads of the native transport that speak HTTP/2.
+        linger_s: how long a stopping server keeps answering UNAVAILABLE after its last
+            answer, so that nothing it wrote is lost with the connection.
+    """
+
+    transport: Transport = "native"
+    max_request_bytes: int = 64 * 1024 * 1024
+    max_queued_calls: int = 2_048
+    max_queued_bytes: int = 256 * 1024 * 1024
+    workers: int = 16
+    max_streams: int = 128
+    max_concurrent_streams: int = 256
+    io_threads: int = field(default_factory=default_io_threads)
+    linger_s: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.max_queued_bytes < self.max_request_bytes:
+            raise ValueError(
+                f"max_queued_bytes {self.max_queued_bytes} must hold one request of "
+                f"max_request_bytes {self.max_request_bytes}"
+            )
