@@ -14,12 +14,12 @@ import grpc
 from google.protobuf.message import Message
 
 from wintergarden.client import attacks, explanation, inference, models, training
-from wintergarden.client.call import Call, Flow
+from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
-from wintergarden.client.training import Event, Job, Watching
-from wintergarden.errors import InvalidArgument, Unavailable
+from wintergarden.client.training import Event, Job, JobState, Watching
+from wintergarden.errors import InvalidArgument, Unavailable, WintergardenError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,10 +95,16 @@ class AsyncJobHandle:
         return self._client.jobs.watch(self.id, cursor=cursor, timeout_s=timeout_s)
 
     async def wait(self, *, timeout_s: float | None = None) -> Job:
-        """Wait for the end, good or bad, and return the record: look at its `state`."""
+        """Wait for the end, good or bad, and return the record: look at its `state`.
+
+        Of a job that succeeded also for its model: when this returns, `infer` works.
+        """
         async for _ in self.watch(timeout_s=timeout_s):
             pass
-        return await self.refresh()
+        job = await self.refresh()
+        if job.state is JobState.SUCCEEDED:
+            await self._client.wait_until_served(job.model, version=job.model_version)
+        return job
 
     async def refresh(self) -> Job:
         """The record as it stands now."""
@@ -141,6 +147,7 @@ class AsyncClient:
     metadata = _awaiting(inference.metadata)
     index = _awaiting(inference.index)
     is_model_ready = _awaiting(inference.is_model_ready)
+    wait_until_served = _awaiting(inference.wait_until_served)
     is_server_ready = _awaiting(inference.is_server_ready)
     architectures = _awaiting(training.architectures)
     datasets = _awaiting(training.datasets)
@@ -181,9 +188,18 @@ class AsyncClient:
 
     async def _run(self, flow: Flow[T]) -> T:
         try:
-            call = next(flow)
+            step = next(flow)
             while True:
-                call = flow.send(await self._perform(call))
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = flow.send(None)
+                    continue
+                try:
+                    response = await self._perform(step)
+                except WintergardenError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(response)
         except StopIteration as stop:
             result: T = stop.value
             return result

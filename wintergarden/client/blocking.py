@@ -13,12 +13,12 @@ import grpc
 from google.protobuf.message import Message
 
 from wintergarden.client import attacks, explanation, inference, models, training
-from wintergarden.client.call import Call, Flow
+from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
-from wintergarden.client.training import Event, Job, Watching
-from wintergarden.errors import InvalidArgument, Unavailable
+from wintergarden.client.training import Event, Job, JobState, Watching
+from wintergarden.errors import InvalidArgument, Unavailable, WintergardenError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,10 +94,16 @@ class JobHandle:
         return self._client.jobs.watch(self.id, cursor=cursor, timeout_s=timeout_s)
 
     def wait(self, *, timeout_s: float | None = None) -> Job:
-        """Wait for the end, good or bad, and return the record: look at its `state`."""
+        """Wait for the end, good or bad, and return the record: look at its `state`.
+
+        Of a job that succeeded also for its model: when this returns, `infer` works.
+        """
         for _ in self.watch(timeout_s=timeout_s):
             pass
-        return self.refresh()
+        job = self.refresh()
+        if job.state is JobState.SUCCEEDED:
+            self._client.wait_until_served(job.model, version=job.model_version)
+        return job
 
     def refresh(self) -> Job:
         """The record as it stands now."""
@@ -145,6 +151,7 @@ class Client:
     metadata = _blocking(inference.metadata)
     index = _blocking(inference.index)
     is_model_ready = _blocking(inference.is_model_ready)
+    wait_until_served = _blocking(inference.wait_until_served)
     is_server_ready = _blocking(inference.is_server_ready)
     architectures = _blocking(training.architectures)
     datasets = _blocking(training.datasets)
@@ -185,9 +192,18 @@ class Client:
 
     def _run(self, flow: Flow[T]) -> T:
         try:
-            call = next(flow)
+            step = next(flow)
             while True:
-                call = flow.send(self._perform(call))
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                    step = flow.send(None)
+                    continue
+                try:
+                    response = self._perform(step)
+                except WintergardenError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(response)
         except StopIteration as stop:
             result: T = stop.value
             return result

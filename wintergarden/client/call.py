@@ -1,8 +1,9 @@
 """What the SDK says to a server, without a transport.
 
-An operation of the SDK is a *flow*: a generator that yields calls, is sent their responses and
-returns its result. Requests are built and answers are parsed here and in the files that hold the
-flows; `blocking` and `asynchronous` only carry the calls. So each operation exists once.
+An operation of the SDK is a *flow*: a generator that yields calls, is sent their responses (or
+thrown their errors) and returns its result. The files that hold the flows build the requests and
+parse the answers; `blocking` and `asynchronous` only carry the calls. So each operation exists
+once.
 """
 
 from __future__ import annotations
@@ -38,5 +39,12 @@ class Call:
         return self.method.path, self.request.SerializeToString(deterministic=True)
 
 
-# What is sent back is the response message of the call yielded last.
-Flow: TypeAlias = Generator[Call, Any, T]
+@dataclass(frozen=True)
+class Pause:
+    """Nothing to do for a while."""
+
+    seconds: float
+
+
+# What is sent back is the response message of the call yielded last; nothing after a pause.
+Flow: TypeAlias = Generator[Call | Pause, Any, T]

@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wintergarden.client.call import Call, Flow
-from wintergarden.errors import DataLoss, InvalidTensor
+from wintergarden.client.call import Call, Flow, Pause
+from wintergarden.errors import (
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidTensor,
+    NotFound,
+)
 from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire import tensors
 from wintergarden.wire.pool import methods
 
 _METHODS = methods("inference.GRPCInferenceService")
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,33 @@ def index() -> Flow[list[IndexEntry]]:
 def is_model_ready(model: str, *, version: int = 0) -> Flow[bool]:
     """Whether a model, or one version of it, answers requests now."""
     request = pb.ModelReadyRequest(name=model, version=_wire_version(version))
-    response = yield Call(_METHODS["ModelReady"], request)
+    try:
+        response = yield Call(_METHODS["ModelReady"], request)
+    except NotFound:
+        return False
     return bool(response.ready)
+
+
+def wait_until_served(model: str, *, version: int = 0, timeout_s: float = 60.0) -> Flow[None]:
+    """Wait until a model, or one version of it, answers requests.
+
+    Raises:
+        FailedPrecondition: the server has tried and does not serve it; the message says why.
+        DeadlineExceeded: it was not served in time.
+    """
+    waited_s = 0.0
+    while not (yield from is_model_ready(model, version=version)):
+        for entry in (yield from index()):
+            if (entry.name, entry.version) == (model, version) and entry.state == "UNAVAILABLE":
+                raise FailedPrecondition(
+                    f"version {version} of model {model!r} is not served: {entry.reason}"
+                )
+        if waited_s >= timeout_s:
+            raise DeadlineExceeded(
+                f"model {model!r} is not served after {timeout_s:g} s; `index` says what is"
+            )
+        yield Pause(_POLL_S)
+        waited_s += _POLL_S
 
 
 def is_server_ready() -> Flow[bool]:

@@ -255,3 +255,21 @@ def test_the_methods_keep_the_documentation_and_signature_of_their_flows() -> No
         assert "array by input name" in (client.infer.__doc__ or "")
         parameters = list(inspect.signature(client.infer).parameters)
         assert parameters[:3] == ["self", "model", "inputs"]
+
+
+def test_waiting_for_a_model_ends_when_it_is_served(server: Any, ask: Ask) -> None:
+    ready = iter([False, False, True])
+    server.on("ModelReady", lambda request, _: pb.ModelReadyResponse(ready=next(ready)))
+    server.on("RepositoryIndex", lambda request, _: pb.RepositoryIndexResponse())
+    ask(lambda c: c.wait_until_served("m", version=2))
+    assert next(ready, None) is None
+
+
+def test_waiting_for_a_model_ends_when_the_server_has_refused_it(server: Any, ask: Ask) -> None:
+    missing = error_details_pb2.ErrorInfo(reason="NOT_FOUND", domain="wintergarden")
+    server.on("ModelReady", rich(grpc.StatusCode.NOT_FOUND, "no model", missing))
+    index = pb.RepositoryIndexResponse()
+    index.models.add(name="m", version="2", state="UNAVAILABLE", reason="sha256 differs")
+    server.on("RepositoryIndex", lambda request, _: index)
+    with pytest.raises(errors.FailedPrecondition, match="sha256 differs"):
+        ask(lambda c: c.wait_until_served("m", version=2))

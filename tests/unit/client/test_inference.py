@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wintergarden.client import inference
-from wintergarden.client.call import Flow
+from wintergarden.client.call import Call, Flow
 from wintergarden.errors import DataLoss, InvalidTensor
 from wintergarden.wire import open_inference_pb2 as pb
 
@@ -41,7 +41,8 @@ def test_the_latest_version_is_an_empty_string_on_the_wire() -> None:
 @pytest.mark.parametrize("value", [[[1, 2]], [[1.0, 2.0]], np.ones((1, 2), np.float64)])
 def test_a_bare_array_takes_the_only_inputs_name_and_datatype(value: Any) -> None:
     flow = inference.infer("m", value)
-    assert next(flow).is_memorable
+    step = next(flow)
+    assert isinstance(step, Call) and step.is_memorable
     call = flow.send(metadata_of(("image", "FP32")))
     assert call.request.inputs[0].name == "image"
     assert call.request.inputs[0].datatype == "FP32"
