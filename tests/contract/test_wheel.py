@@ -66,16 +66,7 @@ def test_the_wheel_alone_gives_sdk_and_cli_and_brings_no_room(
     alone.run("python", "-W", "error", "-c", USE_SDK, cwd=tmp_path)
     assert "Usage" in alone.run("wintergarden", "--help", cwd=tmp_path)
     alone.run("pip", "check")
-    for module in (
-        "celery",
-        "onnx",
-        "onnxruntime",
-        "pydantic",
-        "redis",
-        "services",
-        "torch",
-        "trainer",
-    ):
+    for module in ("celery", "onnx", "onnxruntime", "redis", "services", "torch", "trainer"):
         assert not alone.has(module), module
 
 
