@@ -112,11 +112,13 @@ class Bucket:
             raise FailedPrecondition(
                 f"{self._uri} cannot do what the model store needs: {_first_line(error)}"
             ) from error
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise PermissionDenied(
-                f"{self._uri} refuses access to {key}; check AWS_ACCESS_KEY_ID and its policy"
-            ) from error
         except exceptions.BaseError as error:
+            refusals = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+            # Listing reports a refusal as a generic error (obstore 0.12).
+            if isinstance(error, refusals) or "403 Forbidden" in str(error):
+                raise PermissionDenied(
+                    f"{self._uri} refuses access to {key}; check AWS_ACCESS_KEY_ID and its policy"
+                ) from error
             raise Unavailable(
                 f"{self._uri} does not answer for {key}: {_first_line(error)}"
             ) from error

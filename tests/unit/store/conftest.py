@@ -1,0 +1,84 @@
+"""A model small enough to compute by hand, and a store on each kind of storage."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+from onnx import TensorProto, helper
+
+from wintergarden.store import ManifestFields, ModelStore, TensorInfo, open_store
+
+
+@pytest.fixture(scope="session")
+def relu() -> bytes:
+    """y = max(x, 0) for x of shape [N, 3]."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "relu",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def fields() -> ManifestFields:
+    return ManifestFields(
+        architecture="relu",
+        task="unknown",
+        inputs=(TensorInfo(name="x", datatype="FP32", shape=(-1, 3)),),
+        outputs=(TensorInfo(name="y", datatype="FP32", shape=(-1, 3)),),
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_uri(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """An empty bucket, and the environment that leads to it."""
+    for name, value in {
+        "AWS_ENDPOINT": s3_endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = "bucket-" + "".join(c for c in tmp_path.as_posix().lower() if c.isalnum())[-50:]
+    request = urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")
+    with urllib.request.urlopen(request):
+        pass
+    return f"s3://{bucket}/some/prefix"
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ModelStore:
+    if request.param == "directory":
+        return open_store(str(tmp_path / "store"))
+    return open_store(request.getfixturevalue("s3_uri"), tmp_path / "cache")
+
+
+@pytest.fixture
+def publish(relu: bytes, fields: ManifestFields) -> Callable[..., int]:
+    """publish(store, "name", **files): a version with `model.onnx` and what else is given."""
+
+    def publish(store: ModelStore, model: str, **files: bytes) -> int:
+        with store.publish(model) as draft:
+            draft.write("model.onnx", relu)
+            for name, content in files.items():
+                draft.write(name.replace("_", "."), content)
+            return draft.commit(fields).version
+
+    return publish
