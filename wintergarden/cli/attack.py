@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from wintergarden.cli.infer import InputFile, Invert, ModelName, Version
 from wintergarden.cli.inputs import read_inputs
@@ -83,7 +84,7 @@ def attack(
     labels = described.manifest.get("class_labels") or []
 
     def name(index: int) -> str:
-        return str(labels[index]) if index < len(labels) else str(index)
+        return escape(labels[index]) if index < len(labels) else str(index)
 
     people.print(
         f"[bold]{result.model.name}[/] version {result.model.version}, {result.method}, "

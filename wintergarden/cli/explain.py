@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from wintergarden.cli.infer import Invert, Version
 from wintergarden.cli.inputs import read_inputs
@@ -128,7 +129,13 @@ def _list(client: Client, as_json: bool) -> None:
     listed = table("method", "kind", "gradient", "", "source")
     for method in found:
         needs = "needed" if method.needs_gradient else "–"
-        listed.add_row(method.name, method.kind, needs, method.summary, f"[dim]{method.source}[/]")
+        listed.add_row(
+            method.name,
+            method.kind,
+            needs,
+            escape(method.summary),
+            f"[dim]{escape(method.source)}[/]",
+        )
     people.print(listed)
 
 
@@ -140,11 +147,11 @@ def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:
         f"{explanation.evaluations} evaluations"
     )
     if explanation.background:
-        people.print(f"[dim]background: {explanation.background}[/]")
+        people.print(f"[dim]background: {escape(explanation.background)}[/]")
     labels = manifest.get("class_labels") or []
     for row, target in enumerate(explanation.targets[:_ROWS_SHOWN]):
         label = labels[target] if target < len(labels) else str(target)
-        people.print(f"\nrow {row}: {explanation.output_space} of class [bold]{label}[/]")
+        people.print(f"\nrow {row}: {explanation.output_space} of class [bold]{escape(label)}[/]")
         if explanation.player_values.size:
             _tell_row(explanation, row)
         attribution = explanation.attributions[row]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from wintergarden.cli.inputs import read_inputs
 from wintergarden.cli.output import AsJson, people, print_json, table
@@ -86,7 +87,9 @@ def _tell(
         listed = table("row ›", *[f"{'' if n else 'most '}likely" for n in range(top)])
         for number, row in enumerate(probabilities[:_ROWS_SHOWN]):
             best = np.argsort(row)[::-1][:top]
-            listed.add_row(str(number), *[f"{labels[i]}  [dim]{row[i]:.1%}[/]" for i in best])
+            listed.add_row(
+                str(number), *[f"{escape(labels[i])}  [dim]{row[i]:.1%}[/]" for i in best]
+            )
         people.print(listed)
         if len(probabilities) > _ROWS_SHOWN:
             people.print(f"… and {len(probabilities) - _ROWS_SHOWN} more rows; --json or --save")
@@ -94,5 +97,5 @@ def _tell(
     listed = table("output", "shape", "values")
     for name, array in outputs.items():
         values = np.array2string(array, threshold=12, precision=4, suppress_small=True)
-        listed.add_row(name, " × ".join(map(str, array.shape)), values)
+        listed.add_row(name, " × ".join(map(str, array.shape)), escape(values))
     people.print(listed)

@@ -53,7 +53,7 @@ def read_inputs(
         raise InvalidArgument(
             f"{path}: unknown input {', '.join(unknown)}; the model takes {', '.join(by_name)}"
         )
-    return {name: _fit(np.asarray(value), by_name[name], path) for name, value in found.items()}
+    return {name: _fit(value, by_name[name], path) for name, value in found.items()}
 
 
 def _load_numpy(path: Path) -> Any:
@@ -70,13 +70,15 @@ def _load_json(path: Path) -> Any:
         raise InvalidArgument(f"{path}: not JSON: {exc}") from exc
 
 
-def _fit(array: Array, wanted: Mapping[str, Any], path: Path) -> Array:
-    """The array in the input's datatype; one example gets the batch axis it lacks."""
+def _fit(value: Any, wanted: Mapping[str, Any], path: Path) -> Array:
+    """The value in the input's datatype; one example gets the batch axis it lacks."""
+    try:
+        array = np.asarray(value)
+    except ValueError as exc:
+        raise InvalidArgument(f"{path}: the rows have different lengths") from exc
     # Numbers written by hand or by numpy's defaults are wider than models take.
     if wanted["datatype"] == "FP32" and array.dtype.kind in "fiu":
         array = array.astype(np.float32)
-    if array.dtype == object:
-        raise InvalidArgument(f"{path}: the rows have different lengths")
     if array.ndim == len(wanted["shape"]) - 1:
         array = array[np.newaxis]
     return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from wintergarden.cli.output import AsJson, ago, people, print_json, table
 from wintergarden.cli.progress import coloured, metrics_line
@@ -114,9 +115,11 @@ def _tell(job: Job) -> None:
     shown.show_header = False
     rows = {
         "job": job.id,
-        "state": coloured(job.state) + (f"  {job.reason}" if job.reason else ""),
+        "state": coloured(job.state) + (f"  {escape(job.reason)}" if job.reason else ""),
         "what": f"{job.architecture} on {job.dataset}, seed {job.seed}",
-        "hyperparameters": ", ".join(f"{k}={v}" for k, v in job.hyperparameters.items()) or "–",
+        "hyperparameters": escape(
+            ", ".join(f"{k}={v}" for k, v in job.hyperparameters.items()) or "–"
+        ),
         "progress": f"{job.progress:.0%} {job.phase}, attempt {job.attempt}",
         "worker": job.worker or "–",
         "submitted": ago(job.submitted_at),

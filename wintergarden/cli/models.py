@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from wintergarden.cli.output import AsJson, ago, people, print_json, table, waiting
 from wintergarden.cli.progress import metrics_line
@@ -136,7 +137,7 @@ def delete(
 
 def _served(entry: IndexEntry) -> str:
     colour = "green" if entry.state == "READY" else "yellow"
-    reason = f" ({entry.reason})" if entry.reason else ""
+    reason = f" ({escape(entry.reason)})" if entry.reason else ""
     return f"[{colour}]{entry.version} {entry.state.lower()}[/]{reason}"
 
 
@@ -157,7 +158,7 @@ def _tell(model: ModelVersion) -> None:
     facts = table("", "")
     facts.show_header = False
     for name, value in rows.items():
-        facts.add_row(f"[dim]{name}[/]", str(value))
+        facts.add_row(f"[dim]{name}[/]", escape(str(value)))
     people.print(facts, "")
     tensors = table("tensor", "datatype", "shape", "units", "range", "meaning")
     for kind in ("inputs", "outputs"):
@@ -167,9 +168,9 @@ def _tell(model: ModelVersion) -> None:
                 f"{'→' if kind == 'inputs' else '←'} {tensor['name']}",
                 tensor["datatype"],
                 " × ".join("N" if size == -1 else str(size) for size in tensor["shape"]),
-                tensor.get("units") or "–",
+                escape(tensor.get("units") or "–"),
                 f"{low_high[0]:g} to {low_high[1]:g}" if low_high else "–",
-                tensor.get("meaning") or "–",
+                escape(tensor.get("meaning") or "–"),
             )
     people.print(tensors)
 

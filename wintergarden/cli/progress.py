@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -65,8 +66,8 @@ class JobProgress:
             TimeElapsedColumn(),
             console=console,
         )
-        self._task = self._bar.add_task(title, total=1.0)
-        self._title = title
+        self._task = self._bar.add_task(escape(title), total=1.0)
+        self._title = escape(title)
         self._attempt = 0
         self._newest: dict[str, float] = {}
         self._curve_name = ""
@@ -93,7 +94,7 @@ class JobProgress:
             self._attempt, self._curve, self._newest = event.attempt, [], {}
         match event:
             case Progressed(phase=phase, fraction=fraction):
-                description = f"{self._title} · {phase}" if phase else self._title
+                description = f"{self._title} · {escape(phase)}" if phase else self._title
                 self._bar.update(self._task, completed=fraction, description=description)
             case MetricsReported(values=values):
                 self._newest |= values
@@ -102,9 +103,9 @@ class JobProgress:
             case StateChanged(state=state, reason=reason):
                 if state is JobState.SUCCEEDED:
                     self._bar.update(self._task, completed=1.0)
-                self._tell(f"{coloured(state)}  {reason}".rstrip(), live=True)
+                self._tell(f"{coloured(state)}  {escape(reason)}".rstrip(), live=True)
             case LogWritten(text=text):
-                self._tell(f"[dim]{text}[/]", live=True)
+                self._tell(f"[dim]{escape(text)}[/]", live=True)
         if self._console.is_terminal:
             self._live.update(self.render())
 

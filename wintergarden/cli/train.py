@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from wintergarden.cli.output import AsJson, aside, people, print_json, table
 from wintergarden.cli.progress import JobProgress, metrics_line
@@ -100,7 +101,7 @@ def tell_end(job: Job, *, quiet: bool = False) -> None:
     """What became of the job. Exits with status 1 when it did not succeed."""
     if job.state is not JobState.SUCCEEDED:
         if not quiet:
-            aside.print(f"[bold red]{job.state}[/] {job.reason}", soft_wrap=True)
+            aside.print(f"[bold red]{job.state}[/] {escape(job.reason)}", soft_wrap=True)
         raise typer.Exit(1)
     if not quiet:
         people.print(f"[bold]{job.model}[/] version {job.model_version}")
@@ -124,23 +125,23 @@ def _list(client: Client, as_json: bool) -> None:
         print_json({"architectures": architectures, "datasets": datasets})
         return
     for architecture in architectures:
-        people.print(f"[bold]{architecture.name}[/]  {architecture.summary}")
-        people.print(f"  [dim]{architecture.source}[/]")
+        people.print(f"[bold]{escape(architecture.name)}[/]  {escape(architecture.summary)}")
+        people.print(f"  [dim]{escape(architecture.source)}[/]")
         people.print(f"  on {', '.join(architecture.datasets)}")
         listed = table("hyperparameter", "default ›", "allowed", "")
         for name, schema in architecture.hyperparameters_schema.get("properties", {}).items():
             listed.add_row(
                 f"  {name}",
-                json.dumps(schema.get("default")),
-                _allowed(schema),
-                schema.get("description", ""),
+                escape(json.dumps(schema.get("default"))),
+                escape(_allowed(schema)),
+                escape(schema.get("description", "")),
             )
         people.print(listed, "")
     listed = table("data set", "task", "shape", "examples ›", "")
     for dataset in datasets:
         examples = sum(dataset.split_sizes.values())
         shape = " × ".join(str(size) for size in dataset.input_shape)
-        listed.add_row(dataset.name, dataset.task, shape, str(examples), dataset.summary)
+        listed.add_row(dataset.name, dataset.task, shape, str(examples), escape(dataset.summary))
     people.print(listed)
 
 

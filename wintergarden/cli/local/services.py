@@ -84,6 +84,13 @@ def environment(home: Home, ports: Ports, redis_url: str) -> dict[str, str]:
     return variables
 
 
+def missing_packages() -> list[str]:
+    """What the rooms need and is not installed here."""
+    return [
+        package for module, package in _NEEDS.items() if importlib.util.find_spec(module) is None
+    ]
+
+
 def source_tree() -> Path:
     """Where the rooms are: they run from the tree, and the wheel does not carry them.
 
@@ -91,9 +98,7 @@ def source_tree() -> Path:
         FailedPrecondition: here is no tree, or not all that the rooms need is installed; the
             message names the cure.
     """
-    if missing := [
-        package for name, package in _NEEDS.items() if importlib.util.find_spec(name) is None
-    ]:
+    if missing := missing_packages():
         raise FailedPrecondition(
             f"not installed: {', '.join(missing)}; the whole system needs "
             "`pip install 'wintergarden[local,cpu]'` (or gpu for cpu)"
