@@ -131,7 +131,8 @@ def _redis(patient: Patient) -> _Results:
         return
     from wintergarden.jobs import Jobs
 
-    problems = Jobs(patient.redis_url).check_configuration()
+    with Jobs(patient.redis_url) as jobs:
+        problems = jobs.check_configuration()
     for problem in problems:
         yield Verdict.BAD, problem, "set it in redis.conf or with CONFIG SET"
     if not problems:

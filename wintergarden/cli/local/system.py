@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from wintergarden.cli.local import services
 from wintergarden.cli.local.home import Home
@@ -17,7 +15,7 @@ from wintergarden.cli.local.ports import Ports, fixed_ports, free_ports
 from wintergarden.cli.local.services import Service
 from wintergarden.cli.local.supervision import Supervisor
 from wintergarden.cli.local.valkey import EmbeddedValkey
-from wintergarden.errors import DeadlineExceeded, FailedPrecondition
+from wintergarden.errors import DeadlineExceeded, FailedPrecondition, WintergardenError
 
 READY_LIMIT_S = 90.0
 _LEFTOVERS_LIMIT_S = 30.0
@@ -118,27 +116,15 @@ def _wait_until_serving(
 
 
 def _ask_redis(url: str) -> str:
-    """Why the server at `url` does not take commands; empty when it does.
+    """Why the server at `url` does not take commands; empty when it does."""
+    from wintergarden.jobs import Jobs
 
-    Two commands of the protocol by hand (RESP2), because `up` itself needs no Redis client.
-    """
-    parts = urlsplit(url)
     try:
-        with socket.create_connection((parts.hostname, parts.port or 6379), timeout=2) as server:
-            if parts.password:
-                server.sendall(_command("AUTH", parts.username or "default", parts.password))
-                if not (answer := server.recv(512)).startswith(b"+OK"):
-                    return answer.decode(errors="replace").strip()
-            server.sendall(_command("PING"))
-            answer = server.recv(512)
-    except OSError as exc:
-        return str(exc)
-    return "" if answer.startswith(b"+PONG") else answer.decode(errors="replace").strip()
-
-
-def _command(*words: str) -> bytes:
-    encoded = [word.encode() for word in words]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in encoded)
+        with Jobs(url) as jobs:
+            jobs.ping()
+    except WintergardenError as exc:
+        return exc.message
+    return ""
 
 
 def _last_lines(home: Home, name: str) -> str:
