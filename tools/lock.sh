@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Write constraints.txt anew: the newest releases that live in one environment with every extra and tritonclient.
+# Write constraints.txt anew: the newest releases with which every extra fits into one environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lock=.tools/lock
 rm -rf "$lock"
 "${PYTHON:-python3}" -m venv "$lock"
-"$lock/bin/pip" install --quiet --disable-pip-version-check '.[test,gpu]' 'tritonclient[grpc]==2.73.0' 'grpcio==1.81.*' 'grpcio-status==1.81.*'
+"$lock/bin/pip" install --quiet --disable-pip-version-check '.[test,gpu]' 'grpcio==1.81.*' 'grpcio-status==1.81.*'
 cat >constraints.txt <<'END'
 # The lock for every extra, written by `make lock`: pip install -c constraints.txt '.[EXTRA]', Python 3.11 or newer.
-# tritonclient is in it, though no extra asks for it, so that one environment can hold it and the SDK (protobuf < 7);
-# for the same reason the grpcio family stays at one minor.
+# The tests have tritonclient beside the SDK, which holds protobuf below 7 and the grpcio family at one minor.
 # torch is named without its build, so a CPU wheel from another index satisfies it too.
 END
 "$lock/bin/pip" freeze --exclude wintergarden --exclude setuptools |
