@@ -1,0 +1,176 @@
+"""Calls handed on to another server as raw bytes: nothing is parsed, everything is kept.
+
+One thread runs an asyncio loop with several connections to the same server, since one HTTP/2
+connection is served by one thread there. Deadlines, cancellation, metadata both ways, the status
+and its details pass through. A call that the server could not take (UNAVAILABLE) is sent again
+while its time lasts: a unary answer has either arrived whole or not begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from wintergarden.errors import Unavailable
+from wintergarden.service.errors import Status, StatusError
+from wintergarden.service.transport import Call, Route
+from wintergarden.wire.pool import methods
+
+# Of the transport, not of the caller: each side makes its own.
+_OWN_METADATA = frozenset({"te", "content-type", "user-agent"})
+
+Send = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often UNAVAILABLE is tried again, and how long between: `base_delay_s * 2**n`."""
+
+    attempts: int = 4
+    base_delay_s: float = 0.05
+
+
+class Upstream:
+    """A server that answers some of our methods.
+
+    Args:
+        name: what to call it in errors.
+        target: `host:port` or `unix:/path`.
+        connections: to spread calls over.
+        retry: of UNAVAILABLE.
+    """
+
+    def __init__(
+        self, name: str, target: str, connections: int = 4, retry: Retry | None = None
+    ) -> None:
+        self._name = name
+        self._target = target
+        self._connections = connections
+        self._retry = retry or Retry()
+        self._sends: dict[str, itertools.cycle[Send]] = {}
+        self._channels: list[grpc.aio.Channel] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=f"to {name}", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def routes(self, service: str) -> list[Route]:
+        """A route for each unary method of the service."""
+        return [
+            Route(method.path, self._forward_one, is_inline=True, batch_handler=self.forward)
+            for method in methods(service).values()
+            if not method.is_client_streaming and not method.is_server_streaming
+        ]
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result()
+
+    def stop(self) -> None:
+        """Close the connections; calls still under way end UNAVAILABLE."""
+        if not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def forward(self, calls: Sequence[Call]) -> None:
+        """Hand calls on; each is answered when its answer comes."""
+        self._loop.call_soon_threadsafe(self._begin, calls)
+
+    def _forward_one(self, call: Call) -> None:
+        self.forward([call])
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _connect(self) -> None:
+        options = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),  # or equal channels share one connection
+            ("grpc.enable_retries", 0),
+            # A restarted server is found again quickly.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+        ]
+        self._channels = [
+            grpc.aio.insecure_channel(self._target, options=options)
+            for _ in range(self._connections)
+        ]
+
+    async def _disconnect(self) -> None:
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            task = self._loop.create_task(self._answer(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            call.on_cancel(lambda task=task: self._loop.call_soon_threadsafe(task.cancel))
+
+    async def _answer(self, call: Call) -> None:
+        try:
+            await self._exchange(call)
+        except asyncio.CancelledError:
+            pass  # the caller has gone
+        except grpc.aio.AioRpcError as error:
+            call.fail(self._error(error))
+        except Exception as error:
+            call.fail(error)
+
+    async def _exchange(self, call: Call) -> None:
+        metadata = tuple(
+            (key, value)
+            for key, value in call.metadata
+            if key not in _OWN_METADATA and not key.startswith(("grpc-", ":"))
+        )
+        for attempt in itertools.count(1):
+            sent = self._send(call.method)(
+                call.payload, metadata=metadata, timeout=call.time_remaining_s
+            )
+            try:
+                payload = await sent
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or not self._may_retry(
+                    call, attempt
+                ):
+                    raise
+                await asyncio.sleep(self._delay_s(attempt))
+                continue
+            if initial := tuple(await sent.initial_metadata()):
+                call.send_initial_metadata(initial)
+            call.respond(payload, tuple(await sent.trailing_metadata()))
+            return
+
+    def _send(self, path: str) -> Any:
+        if path not in self._sends:
+            self._sends[path] = itertools.cycle(
+                [channel.unary_unary(path) for channel in self._channels]
+            )
+        return next(self._sends[path])
+
+    def _may_retry(self, call: Call, attempt: int) -> bool:
+        remaining_s = call.time_remaining_s
+        return attempt < self._retry.attempts and (
+            remaining_s is None or remaining_s > self._delay_s(attempt)
+        )
+
+    def _delay_s(self, attempt: int) -> float:
+        return self._retry.base_delay_s * float(2 ** (attempt - 1))
+
+    def _error(self, error: grpc.aio.AioRpcError) -> Exception:
+        """Its status as it came; but where nobody answered, who it was that did not."""
+        trailing = tuple(error.trailing_metadata() or ())
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not trailing:
+            return Unavailable(f"the {self._name} service at {self._target} does not answer")
+        return StatusError(Status(error.code(), error.details() or "", trailing))
