@@ -21,8 +21,9 @@ from wintergarden import errors
 
 DOMAIN = "wintergarden"
 DETAILS_KEY = "grpc-status-details-bin"
-# The message travels twice (grpc-message and details) in metadata that clients cap at 8 KiB.
-MAX_MESSAGE_CHARACTERS = 1_500
+# The message travels up to three times (grpc-message and, in base64, details) in metadata that
+# clients cap at 8 KiB.
+MAX_MESSAGE_BYTES = 1_800
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -74,7 +75,7 @@ def status_of(error: BaseException, method: str = "") -> Status:
     if isinstance(error, errors.WintergardenError):
         code = next((STATUS[c] for c in type(error).__mro__ if c in STATUS), None)
         if code is not None:
-            message = error.message[:MAX_MESSAGE_CHARACTERS]
+            message = _clip(error.message)
             return Status(code, message, ((DETAILS_KEY, _details(code, message, error)),))
     trace = secrets.token_hex(8)
     _log.error("internal error", trace=trace, method=method, exc_info=error)
@@ -82,6 +83,19 @@ def status_of(error: BaseException, method: str = "") -> Status:
     code = grpc.StatusCode.INTERNAL
     details = _details(code, fault.message, fault, reason="INTERNAL", metadata={"trace": trace})
     return Status(code, fault.message, ((DETAILS_KEY, details),))
+
+
+def _clip(message: str) -> str:
+    """What of a message fits `MAX_MESSAGE_BYTES` once grpc-message has escaped it."""
+    if 3 * len(message.encode()) <= MAX_MESSAGE_BYTES:
+        return message
+    length = 0
+    for at, character in enumerate(message):
+        plain = " " <= character <= "~" and character != "%"
+        length += 1 if plain else 3 * len(character.encode())
+        if length > MAX_MESSAGE_BYTES - 3 * len("…".encode()):
+            return message[:at] + "…"
+    return message
 
 
 def _details(

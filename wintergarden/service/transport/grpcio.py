@@ -103,6 +103,9 @@ class GrpcioServer(Server):
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", self._options.max_concurrent_streams),
                 ("grpc.so_reuseport", 0),
+                # It resets streams that clients opened in good faith (measured with grpcio 1.81:
+                # most of a burst of 1 500 calls came back UNAVAILABLE).
+                ("grpc.http.overload_protection", 0),
             ],
         )
         for address in addresses:
