@@ -1,0 +1,35 @@
+"""Durable jobs on Redis: records, leases, fences, events. The one place that knows Redis.
+
+Redis holds the truth and every transition is one script; Celery carries messages that say
+"look at job X" and decides nothing. Knows no model, no transport and no trainer.
+"""
+
+from wintergarden.jobs.attempt import Attempt, Lease, StaleFence
+from wintergarden.jobs.events import (
+    Body,
+    Event,
+    LogWritten,
+    MetricsReported,
+    Progressed,
+    StateChanged,
+)
+from wintergarden.jobs.jobs import Jobs
+from wintergarden.jobs.reaper import Repairs
+from wintergarden.jobs.records import JobRecord, JobState, TrainingSpec
+
+__all__ = [
+    "Attempt",
+    "Body",
+    "Event",
+    "JobRecord",
+    "JobState",
+    "Jobs",
+    "Lease",
+    "LogWritten",
+    "MetricsReported",
+    "Progressed",
+    "Repairs",
+    "StaleFence",
+    "StateChanged",
+    "TrainingSpec",
+]

@@ -1,0 +1,143 @@
+"""An attempt: one worker's licence to work on one job, as long as nobody else has a newer one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wintergarden.errors import FailedPrecondition
+from wintergarden.jobs.connection import Connection
+from wintergarden.jobs.events import Body, Progressed, encode
+from wintergarden.jobs.records import JobRecord, JobState
+
+MAX_REASON_CHARACTERS = 4_000
+MAX_EVENT_LOG_BYTES = 8 << 20
+"""Bytes of events kept per job; beyond them the oldest go."""
+
+
+class StaleFence(FailedPrecondition):
+    """The attempt has been superseded: whatever it does from now on must have no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`expires_at` is Unix seconds of this machine's clock, on the safe side."""
+
+    expires_at: float
+    is_cancel_requested: bool
+
+
+class Attempt:
+    """One start of a job. Belongs to one thread.
+
+    Every write carries the attempt's fence and is refused with `StaleFence` once a newer attempt
+    exists or the job has moved on. Writes are numbered: one whose answer was lost (`Unavailable`)
+    is sent again, under its number, before the next one, and takes effect once.
+    """
+
+    def __init__(
+        self, connection: Connection, job: JobRecord, *, lease_s: float, expires_at: float
+    ) -> None:
+        self.job = job
+        self.fence = job.fence
+        self.lease_s = lease_s
+        self.expires_at = expires_at
+        self._connection = connection
+        self._writes = 0
+        self._unanswered: tuple[str, tuple[str | int | float, ...]] | None = None
+
+    def renew(self) -> Lease:
+        """Keep the job for another `lease_s` seconds."""
+        expires_at = time.time() + self.lease_s
+        answer = self._connection.run("renew", self.job.id, self.fence, self._lease_ms)
+        self._refuse_if_stale(answer)
+        self.expires_at = expires_at
+        return Lease(expires_at, is_cancel_requested=answer == "cancel")
+
+    def emit(self, events: Sequence[tuple[Body, int]]) -> None:
+        """Append events to the job's log: each a body and the step it belongs to.
+
+        After `Unavailable` they count as handed over: they go out before the next write.
+        """
+        arguments: list[str | int | float] = [MAX_EVENT_LOG_BYTES]
+        for body, step in events:
+            kind, content = encode(body)
+            arguments += [kind, step, content]
+        self._write("emit", *arguments)
+
+    def set_progress(self, fraction: float, phase: str, step: int = 0) -> None:
+        self.emit([(Progressed(phase, fraction), step)])
+
+    def offer(self, version: int = 0) -> bool:
+        """Whether the attempt may publish now: it holds the job and nobody cancelled it.
+
+        Args:
+            version: the number claimed in the model store, which the record remembers, so that
+                a later attempt knows what this one may have published; 0: not known.
+        """
+        return self._write("offer", version, self._lease_ms) != "cancel"
+
+    def succeed(self, model: str, version: int, metrics: Mapping[str, float]) -> JobState:
+        return self._finish("SUCCEEDED", "", model, version, metrics)
+
+    def fail(self, reason: str) -> JobState:
+        """End the job: another attempt would fail the same way."""
+        return self._finish("FAILED", reason)
+
+    def retry(self, reason: str) -> JobState:
+        """Give the job back because this attempt failed: QUEUED, or FAILED after too many."""
+        return self._finish("RETRY", reason)
+
+    def requeue(self, reason: str) -> JobState:
+        """Give the job back through no fault of its own: QUEUED; it does not count."""
+        return self._finish("REQUEUE", reason)
+
+    def cancelled(self, reason: str) -> JobState:
+        return self._finish("CANCELLED", reason)
+
+    def _finish(
+        self,
+        outcome: str,
+        reason: str,
+        model: str = "",
+        version: int = 0,
+        metrics: Mapping[str, float] | None = None,
+    ) -> JobState:
+        return JobState(
+            self._write(
+                "finish",
+                outcome,
+                reason[:MAX_REASON_CHARACTERS],
+                model,
+                version,
+                json.dumps(dict(metrics or {})),
+            )
+        )
+
+    def _write(self, script: str, *arguments: str | int | float) -> str:
+        if self._unanswered:
+            earlier, answer = self._unanswered[0], self._send(*self._unanswered)
+            if earlier == script == "finish":  # an attempt ends once
+                return answer
+        self._writes += 1
+        return self._send(script, (self.job.id, self.fence, self._writes, *arguments))
+
+    def _send(self, script: str, arguments: tuple[str | int | float, ...]) -> str:
+        self._unanswered = (script, arguments)
+        answer = str(self._connection.run(script, *arguments))
+        self._unanswered = None
+        self._refuse_if_stale(answer)
+        return answer
+
+    def _refuse_if_stale(self, answer: str) -> None:
+        if answer == "stale":
+            raise StaleFence(
+                f"attempt {self.fence} of job {self.job.id} no longer holds it: its lease ran out "
+                "or the job has ended"
+            )
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.lease_s * 1000)

