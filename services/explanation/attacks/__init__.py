@@ -1,0 +1,1 @@
+"""Attacks: inputs changed as little as allowed so that the model errs."""
