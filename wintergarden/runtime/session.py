@@ -185,4 +185,4 @@ def _spec(node: Any, kind: str) -> TensorSpec:
 
 
 def _plain(error: Exception) -> str:
-    return _NOISE.sub("", str(error)).strip()[:1000]
+    return " ".join(_NOISE.sub("", str(error)).split())[:1000]

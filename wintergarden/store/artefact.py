@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from wintergarden.errors import DataLoss, NotFound
-from wintergarden.store.directory import pieces, translate
+from wintergarden.store.cache import Cache, fingerprint
+from wintergarden.store.directory import translate
 from wintergarden.store.manifest import FileInfo, Manifest
 from wintergarden.store.names import version_key
 from wintergarden.store.objects import Objects
@@ -23,7 +22,7 @@ class Artefact:
     kept in a cache under their digests.
     """
 
-    def __init__(self, objects: Objects, manifest: Manifest, cache: Path) -> None:
+    def __init__(self, objects: Objects, manifest: Manifest, cache: Cache) -> None:
         self.manifest = manifest
         self._objects = objects
         self._folder = version_key(manifest.model, manifest.version)
@@ -31,13 +30,13 @@ class Artefact:
         self._verified: dict[str, Path] = {}
 
     def path(self, name: str) -> Path:
-        """Where the file is; it was verified once for this artefact.
+        """Where the file is; it is verified once for this artefact.
 
         Raises:
             NotFound: the version has no such file.
             DataLoss: the file is missing, or is not what the manifest says.
         """
-        if name not in self._verified:
+        if name not in self._verified or not self._verified[name].exists():
             self._verified[name] = self._locate(name, self._expected(name))
         return self._verified[name]
 
@@ -55,7 +54,13 @@ class Artefact:
                 content = file.read(expected.bytes + 1)
         except FileNotFoundError as error:
             raise self._missing(name) from error
-        self._compare(name, expected, hashlib.sha256(content).hexdigest(), len(content))
+        except OSError as error:
+            raise translate(error, "read", path) from error
+        self._compare(
+            name,
+            expected,
+            FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
+        )
         return content
 
     def _expected(self, name: str) -> FileInfo:
@@ -68,57 +73,37 @@ class Artefact:
         return expected
 
     def _locate(self, name: str, expected: FileInfo) -> Path:
-        in_place = self._objects.local_path(f"{self._folder}/{name}")
+        key = f"{self._folder}/{name}"
+        in_place = self._objects.local_path(key)
         if in_place is not None:
             try:
-                self._compare(name, expected, *_fingerprint(in_place))
+                self._compare(name, expected, fingerprint(in_place))
             except FileNotFoundError as error:
                 raise self._missing(name) from error
+            except OSError as error:
+                raise translate(error, "read", in_place) from error
             return in_place
-        cached = self._cache / expected.sha256
-        with suppress(FileNotFoundError):
-            if _fingerprint(cached) == (expected.sha256, expected.bytes):
-                return cached
-        self._download(name, expected, cached)
-        return cached
-
-    def _download(self, name: str, expected: FileInfo, target: Path) -> None:
-        part = self._cache / f".part-{uuid4().hex}"
-        digest, size = hashlib.sha256(), 0
+        cached = self._cache.get(expected)
+        if cached is not None:
+            return cached
         try:
-            self._cache.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
-                for chunk in self._objects.chunks(f"{self._folder}/{name}"):
-                    size += len(chunk)
-                    if size > expected.bytes:
-                        break  # it is wrong already, and may have no end
-                    digest.update(chunk)
-                    file.write(chunk)
-            self._compare(name, expected, digest.hexdigest(), size)
-            part.replace(target)
+            added = self._cache.add(self._objects.chunks(key), expected)
         except NotFound as error:
             raise self._missing(name) from error
-        except OSError as error:
-            raise translate(error, "write", part) from error
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        if isinstance(added, FileInfo):
+            raise self._corrupt(name, expected, added)
+        return added
 
-    def _compare(self, name: str, expected: FileInfo, digest: str, size: int) -> None:
-        if (digest, size) != (expected.sha256, expected.bytes):
-            got = f"more than {expected.bytes}" if size > expected.bytes else str(size)
-            raise DataLoss(
-                f"{name} of {self.manifest.model}/{self.manifest.version} is corrupt: expected "
-                f"sha256 {expected.sha256} in {expected.bytes} bytes, got {digest} in {got} bytes"
-            )
+    def _compare(self, name: str, expected: FileInfo, got: FileInfo) -> None:
+        if got != expected:
+            raise self._corrupt(name, expected, got)
+
+    def _corrupt(self, name: str, expected: FileInfo, got: FileInfo) -> DataLoss:
+        size = f"more than {expected.bytes}" if got.bytes > expected.bytes else str(got.bytes)
+        return DataLoss(
+            f"{name} of {self.manifest.model}/{self.manifest.version} is corrupt: expected sha256 "
+            f"{expected.sha256} in {expected.bytes} bytes, got {got.sha256} in {size} bytes"
+        )
 
     def _missing(self, name: str) -> DataLoss:
         return DataLoss(f"{name} of {self.manifest.model}/{self.manifest.version} is missing")
-
-
-def _fingerprint(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    for chunk in pieces(path):
-        digest.update(chunk)
-        size += len(chunk)
-    return digest.hexdigest(), size

@@ -173,7 +173,8 @@ def _tensor(value: onnx.ValueInfoProto, kind: str) -> dict[str, Any]:
             "Unsupported",
         )
     element = value.type.tensor_type.elem_type
-    name = onnx.TensorProto.DataType.Name(element)
+    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    name = names.get(element, str(element))
     if name not in DATATYPES:
         raise Refused(
             f"{kind} {value.name!r:.200} is of type {name}; served are {', '.join(DATATYPES)}",

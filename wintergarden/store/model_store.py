@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.store.artefact import Artefact
+from wintergarden.store.cache import Cache
 from wintergarden.store.directory import Directory
 from wintergarden.store.draft import Draft
 from wintergarden.store.manifest import MAX_MANIFEST_BYTES, Manifest, parse
@@ -39,15 +40,15 @@ def open_store(uri: str, cache: Path | None = None) -> ModelStore:
     Raises:
         InvalidArgument: no such kind of store.
     """
-    cache = cache or Path("~/.cache/wintergarden").expanduser()
+    kept = Cache(cache or Path("~/.cache/wintergarden").expanduser())
     parts = urlsplit(uri)
     if parts.scheme in ("", "file") and parts.netloc in ("", "localhost") and parts.path:
         path = unquote(parts.path) if parts.scheme else uri
-        return ModelStore(Directory(Path(path).expanduser()), cache)
+        return ModelStore(Directory(Path(path).expanduser()), kept)
     if parts.scheme == "s3" and parts.netloc:
         from wintergarden.store.bucket import Bucket
 
-        return ModelStore(Bucket(uri), cache)
+        return ModelStore(Bucket(uri), kept)
     raise InvalidArgument(
         f"store {uri!r} is not supported; allowed are /path, file:///path and s3://bucket/prefix",
         field="store_uri",
@@ -57,7 +58,7 @@ def open_store(uri: str, cache: Path | None = None) -> ModelStore:
 class ModelStore:
     """Published versions are immutable and numbered from 1; a number is never used twice."""
 
-    def __init__(self, objects: Objects, cache: Path) -> None:
+    def __init__(self, objects: Objects, cache: Cache) -> None:
         self._objects = objects
         self._cache = cache
         self._is_conditional = False
