@@ -67,6 +67,7 @@ def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Ses
             _session_options(options),
             providers=providers,
         )
+        session = Session(inner, options)
     except failures.NotImplemented as error:
         raise Unsupported(f"ONNX Runtime cannot run this model: {_plain(error)}") from error
     except failures.NoSuchFile as error:
@@ -77,10 +78,11 @@ def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Ses
         failures.InvalidGraph,
         failures.InvalidProtobuf,
         failures.RuntimeException,
+        UnicodeDecodeError,  # a name in the file, or in ONNX Runtime's complaint about it
     ) as error:
         raise InvalidArgument(f"ONNX Runtime cannot load this model: {_plain(error)}") from error
     check_providers(options, inner.get_providers())
-    return Session(inner, options)
+    return session
 
 
 class Session:

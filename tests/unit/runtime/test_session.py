@@ -110,6 +110,7 @@ def test_text_goes_in_as_bytes_or_str_and_comes_out_as_str(build: Build) -> None
         (b"", InvalidArgument, "No graph was found"),
         (b"garbage", InvalidArgument, "protobuf parsing failed"),
         ("custom", InvalidArgument, "evil:Foo"),
+        ("no text", InvalidArgument, "codec can't decode"),
         ("float64", Unsupported, "Conv"),
         ("sequence", Unsupported, r"output 'y' is seq\(tensor\(float\)\); served are tensors"),
     ],
@@ -120,6 +121,8 @@ def test_what_cannot_be_served_is_refused_at_loading(
     double = TensorProto.DOUBLE
     if model == "custom":
         model = build("Foo", {"x": (FLOAT, [1])}, domain="evil")
+    elif model == "no text":
+        model = build("Relu", {"xyz": (FLOAT, [1])}).replace(b"xyz", b"x\xffz")
     elif model == "float64":
         model = build(
             "Conv", {"x": (double, [1, 1, 3, 3]), "w": (double, [1, 1, 3, 3])}, (double, None)
