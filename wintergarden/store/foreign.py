@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def describe(
     if len(content) > MAX_MODEL_BYTES:
         raise InvalidArgument(
             f"the model has {len(content)} bytes; at most {MAX_MODEL_BYTES} are allowed"
+        )
+    if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
+        raise InvalidArgument(
+            f"value_range must be two finite numbers, low below high; got {value_range}",
+            field="value_range",
         )
     answer = _inspect(content)
     try:

@@ -69,6 +69,12 @@ def test_labels_must_fit_the_outputs(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("claim.json"))
 
 
+@pytest.mark.parametrize("value_range", [(1.0, 0.0), (0.0, float("nan")), (0.0, float("inf"))])
+def test_a_range_must_be_one(tmp_path: Path, value_range: tuple[float, float]) -> None:
+    with pytest.raises(InvalidArgument, match="two finite numbers, low below high; got"):
+        open_store(str(tmp_path)).import_onnx("net", RELU, value_range=value_range)
+
+
 def test_a_model_beyond_the_limit_is_not_even_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
