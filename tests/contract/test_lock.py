@@ -19,7 +19,8 @@ LOCKED = {
 }
 ASKED = [
     requirement
-    for line in [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for line in lines
     if (requirement := Requirement(line)).name != PROJECT["name"]
 ]
 
