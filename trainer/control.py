@@ -1,0 +1,90 @@
+"""The training process's end of the pipe to its supervisor; `trainer.messages` has the words."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.recipes.classification import Stopped
+
+PROGRESS_INTERVAL_S = 0.5
+
+
+class Control:
+    """Says what happens, and hears when to stop.
+
+    Takes the process's standard output for itself: whatever a library prints goes to standard
+    error instead, where it cannot be taken for a message.
+    """
+
+    def __init__(self) -> None:
+        # Unbuffered: a thread that waits in a buffered read aborts the interpreter's exit.
+        self._input = io.FileIO(0, closefd=False)
+        self._output = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+        os.dup2(2, 1)
+        self._lock = threading.Lock()
+        self._stop_reason = ""
+        self._lease_until = float("inf")
+        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._said_at = 0.0
+
+    def read_order(self) -> Mapping[str, Any]:
+        """The first line of the input: what to do. Then listens for the others."""
+        order: Mapping[str, Any] = json.loads(self._input.readline() or b"null")
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        return order
+
+    def stop(self, reason: str) -> None:
+        """Ends the work at its next step; safe in a signal handler."""
+        self._stop_reason = self._stop_reason or reason
+        self._answers.put(False)
+
+    def check(self) -> None:
+        """Returns while the work may go on.
+
+        Raises:
+            Stopped: with the reason.
+        """
+        if not self._stop_reason and time.time() > self._lease_until:
+            self._stop_reason = "the lease was not renewed in time"
+        if self._stop_reason:
+            raise Stopped(self._stop_reason)
+
+    def progress(self, phase: str, fraction: float, step: int = 0, *, is_due: bool = True) -> None:
+        """Tells how far the whole job is, 0 to 1; at most every half second unless it is due."""
+        self.check()
+        now = time.monotonic()
+        if is_due or now - self._said_at >= PROGRESS_INTERVAL_S:
+            self._said_at = now
+            self.say("progress", phase=phase, fraction=round(fraction, 4), step=step)
+
+    def may_publish(self, version: int) -> bool:
+        """Asks the supervisor, who holds the job's fence; no answer is a no."""
+        self.check()
+        self.say("publish?", version=version)
+        return self._answers.get()
+
+    def say(self, type_: str, **content: Any) -> None:
+        line = json.dumps({"type": type_, **content})
+        with self._lock:
+            try:
+                self._output.write(line + "\n")
+            except BrokenPipeError:
+                self.stop("the supervisor is gone")
+
+    def _listen(self) -> None:
+        for line in self._input:
+            message = json.loads(line)
+            if "renewed_until" in message:
+                self._lease_until = float(message["renewed_until"])
+            if "publish" in message:
+                self._answers.put(bool(message["publish"]))
+            if message.get("cancel"):
+                self.stop("cancelled")
+        self.stop("the supervisor is gone")

@@ -1,0 +1,47 @@
+"""Tables of measurements, in their raw units."""
+
+from __future__ import annotations
+
+from trainer.data.dataset import Array, DatasetInfo
+
+BREAST_CANCER = DatasetInfo(
+    name="breast-cancer",
+    summary="569 tumours, 30 measurements each: malignant or benign",
+    source="Wolberg, Mangasarian, Street 1995, Breast Cancer Wisconsin; as scikit-learn ships it",
+    task="tabular-classification",
+    input_name="features",
+    input_shape=(30,),
+    units="raw measurements",
+    value_range=None,
+    class_labels=("malignant", "benign"),
+    split_sizes={"train": 375, "validation": 80, "test": 114},
+)
+
+WINE = DatasetInfo(
+    name="wine",
+    summary="178 wines of three cultivars, 13 chemical measurements each",
+    source="Forina 1991, Wine recognition data; as scikit-learn ships it",
+    task="tabular-classification",
+    input_name="features",
+    input_shape=(13,),
+    units="raw measurements",
+    value_range=None,
+    class_labels=("cultivar 0", "cultivar 1", "cultivar 2"),
+    split_sizes={"train": 117, "validation": 25, "test": 36},
+)
+
+
+def load_breast_cancer() -> tuple[Array, Array]:
+    """Measurements (569, 30) and classes."""
+    from sklearn import datasets
+
+    bunch = datasets.load_breast_cancer()
+    return bunch.data, bunch.target
+
+
+def load_wine() -> tuple[Array, Array]:
+    """Measurements (178, 13) and classes."""
+    from sklearn import datasets
+
+    bunch = datasets.load_wine()
+    return bunch.data, bunch.target

@@ -1,0 +1,1 @@
+"""How to train: hyperparameters, preprocessing, augmentation and the loop."""

@@ -1,0 +1,45 @@
+"""Random affine views of images, as a scanner or a hurried hand would make them.
+
+Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to visual
+document analysis", ICDAR 2003, §2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+MAX_ROTATION_DEGREES = 12.0
+MAX_SHEAR = 0.15
+MAX_SCALE = 0.12
+MAX_SHIFT = 0.18  # of half the image
+
+
+def random_affine(images: Tensor, generator: Generator) -> Tensor:
+    """Each image rotated, sheared, scaled and shifted by its own random amounts.
+
+    Args:
+        images: (N, C, H, W); what comes in from outside the border is 0.
+        generator: of the amounts.
+    """
+
+    def uniform(limit: float, *shape: int) -> Tensor:
+        return (torch.rand(len(images), *shape, generator=generator) * 2 - 1) * limit
+
+    angle = uniform(math.radians(MAX_ROTATION_DEGREES))
+    scale = 1 + uniform(MAX_SCALE)
+    shift = uniform(MAX_SHIFT, 2)
+    cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
+    # (N, 2, 3): where each output pixel is taken from, in coordinates -1..1.
+    theta = torch.stack(
+        [
+            torch.stack([cosine, uniform(MAX_SHEAR) - sine, shift[:, 0]], dim=1),
+            torch.stack([sine, cosine, shift[:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
