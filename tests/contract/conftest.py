@@ -78,20 +78,20 @@ def environment(wheel: Path) -> Callable[..., Environment]:
     """Makes `environment("inference,cpu")`: what that extra needs, without wintergarden itself."""
 
     def make(extras: str, *more: str, locked: bool = True) -> Environment:
-        key = hashlib.sha256(repr((extras, more, locked, sys.version)).encode())
-        for name in LOCK:
-            key.update((ROOT / name).read_bytes())
-        path = ROOT / ".tools" / "environments" / key.hexdigest()[:16]
+        wanted_for = hashlib.sha256(repr((extras, more, locked, sys.version)).encode())
+        path = ROOT / ".tools" / "environments" / wanted_for.hexdigest()[:12]
         path.parent.mkdir(parents=True, exist_ok=True)
+        contents = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in LOCK))
+        complete = path / f"complete-{contents.hexdigest()[:12]}"
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (path / "complete").exists():
+            if not complete.exists():
                 subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
                 wanted = f"{wheel}[{extras}]" if extras else str(wheel)
                 lock_options = ("--constraint", ROOT / "constraints.txt") if locked else ()
                 pip(path / "bin/python", "install", *lock_options, wanted, *more)
                 pip(path / "bin/python", "uninstall", "--yes", "wintergarden")
-                (path / "complete").touch()
+                complete.touch()
         return Environment(path)
 
     return make
