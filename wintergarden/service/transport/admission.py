@@ -5,11 +5,18 @@ Statuses are built once: refusing must cost less than serving.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import grpc
+
 from wintergarden.errors import Overloaded, TooLarge, Unavailable
 from wintergarden.service.errors import Status, status_of
-from wintergarden.service.transport.open_call import OpenCall
+from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 from wintergarden.service.transport.options import ServerOptions
+from wintergarden.service.transport.route import Route
 
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.name
+RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED.name
 RETRY_AFTER_S = 0.1
 
 DRAINING = status_of(Unavailable("the server is shutting down; try another, or again later"))
@@ -26,13 +33,17 @@ class Admission:
     __slots__ = (
         "_bytes", "_max_bytes", "_max_calls", "_max_request_bytes", "_max_streams",
         "_too_many", "_too_many_bytes", "_too_many_streams",
-        "calls", "is_draining", "streams",
+        "accepted", "calls", "is_draining", "refused", "streams",
     )  # fmt: skip
 
-    def __init__(self, options: ServerOptions) -> None:
-        self.calls: dict[int, OpenCall] = {}  # unary, by id
-        self.streams: dict[int, OpenCall] = {}
+    def __init__(self, options: ServerOptions, routes: Sequence[Route]) -> None:
+        self.calls = OpenCalls()  # unary
+        self.streams = OpenCalls()
         self.is_draining = False
+        # For metrics; written by the thread that asks `refusal`. Every key is there from the
+        # start, so that others may iterate at any time.
+        self.accepted = {route.path: 0 for route in routes}
+        self.refused = dict.fromkeys((UNAVAILABLE, RESOURCE_EXHAUSTED), 0)
         self._bytes = 0
         self._max_calls = options.max_queued_calls
         self._max_bytes = options.max_queued_bytes
@@ -49,6 +60,12 @@ class Admission:
 
         The caller adds the call to `calls` or `streams`.
         """
+        status = self._refusal(size, streams)
+        if status is not None:
+            self.refused[status.code.name] += 1
+        return status
+
+    def _refusal(self, size: int, streams: bool) -> Status | None:
         if self.is_draining:
             return DRAINING
         if size > self._max_request_bytes:

@@ -27,7 +27,7 @@ from wintergarden.service.transport.grpcio_call import Answer, GrpcioCall
 from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.reflection import reflection_handlers
 from wintergarden.service.transport.route import Route
-from wintergarden.service.transport.server import Server
+from wintergarden.service.transport.server import Server, bound_address
 
 T = TypeVar("T")
 
@@ -44,13 +44,14 @@ class GrpcioServer(Server):
         self._options = options
         served = [*self.health.routes(), *routes]
         self._dispatcher = Dispatcher(served, options.workers, options.max_streams)
-        self._admission = Admission(options)
+        self._admission = Admission(options, served)
         self._ids = itertools.count()
         self._stop_lock = threading.Lock()
         self._stopped = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="grpcio", daemon=True)
         self._thread.start()
+        self._wanted = list(addresses)
         self._ports: list[int] = []
         self._sockets = [Path(a.removeprefix("unix:")) for a in addresses if a.startswith("unix:")]
         try:
@@ -62,6 +63,10 @@ class GrpcioServer(Server):
     @property
     def ports(self) -> list[int]:
         return self._ports
+
+    @property
+    def addresses(self) -> list[str]:
+        return [bound_address(*bound) for bound in zip(self._wanted, self._ports, strict=True)]
 
     @property
     def admissions(self) -> list[Admission]:
@@ -151,6 +156,7 @@ class GrpcioServer(Server):
             context.peer(),
             None if remaining_s is None else monotonic() + remaining_s,
         )
+        admission.accepted[route.path] += 1
         if route.is_vital:
             guarded(route.handler, call)
         elif route.is_inline:

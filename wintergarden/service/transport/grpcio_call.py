@@ -8,7 +8,7 @@ from typing import Any
 
 from wintergarden.errors import Cancelled
 from wintergarden.service.errors import Metadata, Status
-from wintergarden.service.transport.open_call import OpenCall
+from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class GrpcioCall(OpenCall):
         self,
         loop: asyncio.AbstractEventLoop,
         context: Any,
-        open_calls: dict[int, OpenCall],
+        open_calls: OpenCalls,
         call_id: int,
         method: str,
         payload: bytes,

@@ -29,7 +29,7 @@ from wintergarden.service.transport.native_call import NativeCall
 from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.reflection import start_reflection_server
 from wintergarden.service.transport.route import Route
-from wintergarden.service.transport.server import Server
+from wintergarden.service.transport.server import Server, bound_address
 
 MAX_EVENTS = 256  # taken from the front at once
 
@@ -66,6 +66,10 @@ class NativeServer(Server):
     @property
     def ports(self) -> list[int]:
         return [listener.port for listener in self._listeners]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [listener.address for listener in self._listeners]
 
     @property
     def admissions(self) -> list[Admission]:
@@ -114,7 +118,7 @@ class _Listener:
     def __init__(
         self, address: str, routes: Sequence[Route], options: ServerOptions, dispatcher: Dispatcher
     ) -> None:
-        self.admission = Admission(options)
+        self.admission = Admission(options, routes)
         self._dispatcher = dispatcher
         self._routes = list(routes)  # by the front's method id
         self._front = NativeGrpcFront(
@@ -125,6 +129,7 @@ class _Listener:
             delay_stream_headers=True,
             max_concurrent_streams=options.max_concurrent_streams,
         )
+        self.address = bound_address(address, self._front.bound_port)
         self._socket = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
         if self._socket is not None:
             self._socket.chmod(0o600)
@@ -177,6 +182,7 @@ class _Listener:
         call = NativeCall(
             self._front, open_calls, call_id, route.path, payload, metadata, peer, deadline
         )
+        admission.accepted[route.path] += 1
         if route.is_vital:
             guarded(route.handler, call)
         elif route.is_inline:

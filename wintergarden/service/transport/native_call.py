@@ -6,7 +6,7 @@ from pygrpc_native import NativeGrpcFront
 
 from wintergarden.errors import Cancelled
 from wintergarden.service.errors import Metadata, Status
-from wintergarden.service.transport.open_call import OpenCall
+from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 
 
 class NativeCall(OpenCall):
@@ -15,7 +15,7 @@ class NativeCall(OpenCall):
     def __init__(  # noqa: PLR0917  keywords cost time, once per call
         self,
         front: NativeGrpcFront,
-        open_calls: dict[int, OpenCall],
+        open_calls: OpenCalls,
         call_id: int,
         method: str,
         payload: bytes,

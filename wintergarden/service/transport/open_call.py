@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -11,6 +13,23 @@ from wintergarden.service.errors import Metadata, Status, status_of
 from wintergarden.service.transport.call import Call
 
 _log = structlog.get_logger(__name__)
+
+
+class OpenCalls(dict[int, "OpenCall"]):
+    """Calls without an answer yet, by id; and how many of them failed, by method and code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed: Counter[tuple[str, ...]] = Counter()
+        self._lock = threading.Lock()
+
+    def count_failure(self, method: str, code: str) -> None:
+        with self._lock:
+            self._failed[method, code] += 1
+
+    def failed(self) -> dict[tuple[str, ...], int]:
+        with self._lock:
+            return dict(self._failed)
 
 
 class OpenCall(Call):
@@ -23,7 +42,7 @@ class OpenCall(Call):
 
     def __init__(  # noqa: PLR0917  keywords cost time, once per call
         self,
-        open_calls: dict[int, OpenCall],
+        open_calls: OpenCalls,
         call_id: int,
         method: str,
         payload: bytes,
@@ -62,7 +81,9 @@ class OpenCall(Call):
 
     def fail(self, error: BaseException) -> None:
         if self._claim():
-            self._fail(status_of(error, self.method))
+            status = status_of(error, self.method)
+            self._open.count_failure(self.method, status.code.name)
+            self._fail(status)
         elif not isinstance(error, WintergardenError):
             status_of(error, self.method)  # nobody to tell, but a fault of ours is still logged
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from wintergarden.service.health import Health
+from wintergarden.service.transport.admission import Admission
 from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.route import Route
 
@@ -19,6 +20,16 @@ class Server(ABC):
     @abstractmethod
     def ports(self) -> list[int]:
         """Bound TCP ports in the order of the addresses; 0 for a Unix socket."""
+
+    @property
+    @abstractmethod
+    def addresses(self) -> list[str]:
+        """Where it serves, with the ports that were bound."""
+
+    @property
+    @abstractmethod
+    def admissions(self) -> list[Admission]:
+        """The books of its addresses, for metrics."""
 
     @abstractmethod
     def start(self) -> None:
@@ -34,6 +45,13 @@ class Server(ABC):
     @abstractmethod
     def wait(self) -> None:
         """Block until the server has been stopped."""
+
+
+def bound_address(wanted: str, port: int) -> str:
+    """`wanted` with the port that was bound, if it has one."""
+    if wanted.startswith("unix:"):
+        return wanted
+    return f"{wanted.rpartition(':')[0]}:{port}"
 
 
 def create_server(
