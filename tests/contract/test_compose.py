@@ -171,3 +171,13 @@ def test_redis_loses_nothing_it_acknowledged() -> None:
     for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
         assert option in command
     assert "--requirepass" in command
+
+
+def test_only_those_who_publish_may_write_to_the_store() -> None:
+    writers = {
+        ROOMS[room]["build"]["target"]
+        for room in ROOMS
+        for volume in ROOMS[room]["volumes"]
+        if volume.startswith("store:") and not volume.endswith(":ro")
+    }
+    assert writers == {"trainer", "gateway"}
