@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -151,9 +152,12 @@ class Engine(Generic[R]):
             self._run_each(live, reason=f"{rows} rows in, {shapes} out: batching is now off")
             return
         self._answer(live, outputs)
-        compute_ns = (merged - started, inferred - merged, perf_counter_ns() - inferred)
+        done = perf_counter_ns()
+        compute_ns = (merged - started, inferred - merged, done - inferred)
         waited_ns = sum(started - r.arrived_ns for r in live)
         self.statistics.executed(len(live), rows, waited_ns, compute_ns)
+        if _log.is_enabled_for(logging.DEBUG):  # asked once a batch: even asking costs
+            self._log_each(live, rows, done)
 
     def _run_each(self, requests: Sequence[R], reason: str) -> None:
         _log.warning("batch failed, running its requests alone", model=self._name, reason=reason)
@@ -182,6 +186,12 @@ class Engine(Generic[R]):
     def _drop(self, request: R) -> None:
         self._refuse(request, Cancelled("nobody waits for the answer any more"), Failure.CANCELED)
 
+    def _log_each(self, requests: Sequence[R], rows: int, done_ns: int) -> None:
+        for request in requests:
+            ms = round((done_ns - request.arrived_ns) / 1e6, 3)
+            _log.debug("inferred", model=self._name, rows=request.rows, batch_rows=rows, ms=ms)
+
     def _refuse(self, request: R, error: Exception, failure: Failure) -> None:
         self.statistics.failed(failure)
+        _log.debug("not inferred", model=self._name, failure=failure, error=repr(error))
         request.refuse(error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from time import perf_counter_ns
 
+import structlog
+
 import wintergarden
 from services.inference import codec
 from services.inference.batching import Array
@@ -28,6 +30,8 @@ INFER = methods(SERVICE)["ModelInfer"]
 PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 # Of Triton's names, those that hold here.
 EXTENSIONS = ("binary_tensor_data", "model_repository")
+
+_log = structlog.get_logger(__name__)
 
 
 class Inference:
@@ -93,6 +97,7 @@ class Servicer:
             try:
                 inference = self._read(call, arrived_ns)
             except Exception as error:
+                _log.debug("not inferred", failure=Failure.OTHER, error=repr(error))
                 call.fail(error)
             else:
                 together.setdefault(inference.model, []).append(inference)

@@ -1,0 +1,73 @@
+"""Puts the room together: store, loader, repository, watcher, servicer, server."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from services.inference.loader import Loader, LoaderOptions
+from services.inference.metrics import InferenceCollector
+from services.inference.repository import Repository
+from services.inference.servicer import SERVICE, Servicer
+from services.inference.settings import InferenceSettings
+from services.inference.watcher import Watcher
+from wintergarden.service.transport import ServerOptions, create_server
+from wintergarden.store import open_store
+
+
+class App:
+    """The inference service: bound when made, answering from `start` to `stop`."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        addresses = [settings.address]
+        if settings.socket is not None:
+            addresses.append(f"unix:{settings.socket}")
+        self.repository = Repository()
+        self.metrics = CollectorRegistry()
+        self.metrics.register(InferenceCollector(self.repository))
+        self.server = create_server(
+            Servicer(self.repository).routes(),
+            addresses,
+            ServerOptions(
+                transport=settings.transport, max_request_bytes=settings.max_request_bytes
+            ),
+            services=[SERVICE],
+        )
+        store = open_store(settings.store_uri)
+        self._watcher = Watcher(
+            store,
+            self.repository,
+            Loader(store, _loader_options(settings)).load,
+            versions_served=settings.versions_served,
+            poll_interval_s=settings.poll_interval_s,
+            on_complete=self._become_ready,
+        )
+
+    def start(self) -> None:
+        """Answer at once, and be ready once every published version has been tried."""
+        self.server.start()
+        self._watcher.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Answer what is under way, for at most `grace_s` seconds, and close."""
+        self._watcher.stop()
+        self.server.stop(grace_s)
+
+    def _become_ready(self) -> None:
+        for service in ("", SERVICE):
+            self.server.health.set_serving(service, True)
+
+
+def create_app(settings: InferenceSettings) -> App:
+    """The service as its settings say; port 0 takes a free one, see `app.server.ports`."""
+    return App(settings)
+
+
+def _loader_options(settings: InferenceSettings) -> LoaderOptions:
+    return LoaderOptions(
+        device=settings.device,
+        intra_op_threads=settings.intra_op_threads,
+        max_batch_rows=settings.max_batch_rows,
+        max_waiting=settings.max_waiting,
+        instances=settings.instances,
+        inline_run_s=settings.inline_run_ms / 1e3,
+    )

@@ -1,0 +1,61 @@
+"""Serves the models of a model store over the Open Inference Protocol, on ONNX Runtime.
+
+New versions in the store are verified, warmed up and swapped in while requests go on; a broken
+one is left out, and RepositoryIndex says why.
+
+    python -m services.inference --store-uri ./models
+    python -m services.inference --store-uri s3://bucket/models --device cuda
+    INFERENCE_STORE_URI=./models python -m services.inference --transport grpcio
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from wintergarden.service.addresses import Address, TcpAddress
+from wintergarden.service.settings import ServiceSettings
+
+
+class InferenceSettings(ServiceSettings):
+    """Flags of `python -m services.inference`, or INFERENCE_<FIELD> in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="INFERENCE_")
+
+    address: Address = Field(
+        "127.0.0.1:8501", description="where to serve gRPC: host:port, or unix:/path"
+    )
+    socket: Path | None = Field(
+        None, description="Unix socket to serve at as well: the gateway's fast path"
+    )
+    metrics_address: TcpAddress | None = Field(
+        "127.0.0.1:9501", description="host:port of GET /metrics (Prometheus) and GET /health"
+    )
+    store_uri: str = Field(description="model store: /path, file:///path or s3://bucket/prefix")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where models run; cuda refuses to fall back to the CPU"
+    )
+    versions_served: int = Field(
+        4, ge=1, description="how many of the latest versions of each model are kept loaded"
+    )
+    max_batch_rows: int = Field(
+        64, ge=1, description="examples in one run of a model; longer requests run in pieces"
+    )
+    max_waiting: int = Field(
+        1024, ge=1, description="requests that may wait for a model version; more are refused"
+    )
+    max_request_bytes: int = Field(64 * 2**20, ge=1, le=256 * 2**20, description="longest request")
+    instances: int = Field(1, ge=1, description="runs of one model version at the same time")
+    inline_run_ms: float = Field(
+        1.0,
+        ge=0,
+        description="models that answer one example faster than this are run by the thread that "
+        "receives requests, without a hop to another",
+    )
+    intra_op_threads: int = Field(
+        0, ge=0, description="threads of one run; 0: one for fast models, all cores for slow ones"
+    )
+    poll_interval_s: float = Field(1.0, gt=0, description="seconds between looks at the store")
