@@ -1,0 +1,166 @@
+"""The training process as its supervisor sees it: a real process, spoken to over its pipes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wintergarden.runtime import RuntimeOptions, open_session
+from wintergarden.store import open_store
+from wintergarden.store.golden import replay
+from wintergarden.store.reference import read_reference
+
+
+def order(store: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "job_id": "job-1",
+        "model": "wine",
+        "architecture": "mlp",
+        "dataset": "wine",
+        "hyperparameters": {"epochs": 20},
+        "seed": 3,
+        "store_uri": str(store),
+        "work_dir": str(store),
+    } | changes
+
+
+class Child:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self, *kinds: str) -> dict[str, Any]:
+        """The next message of one of these kinds."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            message: dict[str, Any] = json.loads(line)
+            if message["type"] in kinds:
+                return message
+        raise AssertionError(f"it ended without {kinds}")
+
+
+@contextmanager
+def child(first: dict[str, Any]) -> Iterator[Child]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        started = Child(process)
+        started.send(first)
+        yield started
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_trains_and_publishes(tmp_path: Path) -> None:
+    with child(order(tmp_path)) as trainer:
+        metrics = [trainer.hear("metrics") for _ in range(20)]
+        asked = trainer.hear("publish?")
+        assert asked["version"] == 1
+        assert not open_store(str(tmp_path)).list_models(), "visible before it was allowed"
+        trainer.send({"publish": True})
+        result = trainer.hear("result")
+        assert trainer.process.wait(10) == 0
+    assert [m["values"]["epoch"] for m in metrics] == list(range(1, 21))
+    assert (result["model"], result["version"]) == ("wine", 1)
+    assert result["metrics"]["test_accuracy"] >= 0.9
+    assert result["metrics"]["export_parity"] <= 1e-4
+
+    artefact = open_store(str(tmp_path)).fetch("wine", 1)
+    session = open_session(artefact.read("model.onnx"), RuntimeOptions(device="cpu"))
+    names = [output.name for output in session.outputs]
+    replay(
+        lambda inputs: dict(zip(names, session.run(inputs), strict=True)),
+        artefact.read("golden.npz"),
+        artefact.manifest.tolerances["fp32"],
+    )
+    reference = read_reference(artefact.read("reference.npz"))
+    assert reference.labels is not None
+    logits = session.run(reference.inputs)[names.index("logits")]
+    accuracy = float((np.argmax(logits, axis=1) == reference.labels).mean())
+    assert accuracy == pytest.approx(result["metrics"]["test_accuracy"])
+    assert artefact.manifest.lineage.job_id == "job-1"
+    assert artefact.manifest.lineage.seed == 3
+    assert b"test_accuracy" in artefact.read("card/README.md")
+
+
+def test_without_leave_nothing_is_published(tmp_path: Path) -> None:
+    with child(order(tmp_path)) as trainer:
+        trainer.hear("publish?")
+        trainer.send({"publish": False})
+        assert trainer.hear("error")["kind"] == "cancelled"
+        assert trainer.process.wait(10) == 1
+    assert not open_store(str(tmp_path)).list_models()
+
+
+LONG = {"hyperparameters": {"epochs": 10_000}}
+
+
+@pytest.mark.parametrize("how", ["cancel", "terminate", "lease", "hang up"])
+def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
+    with child(order(tmp_path, **LONG)) as trainer:
+        trainer.hear("metrics")
+        asked = time.monotonic()
+        match how:
+            case "cancel":
+                trainer.send({"cancel": True})
+            case "terminate":
+                trainer.process.send_signal(signal.SIGTERM)
+            case "lease":
+                trainer.send({"renewed_until": time.time() + 0.2})
+            case "hang up":
+                assert trainer.process.stdin is not None
+                trainer.process.stdin.close()
+                trainer.process.stdin = None
+        assert trainer.hear("error")["kind"] == "cancelled"
+        assert trainer.process.wait(10) == 1
+        assert time.monotonic() - asked < 10
+    assert not open_store(str(tmp_path)).list_models()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"architecture": "resnet"}, "no architecture 'resnet'; there are lenet5, mlp"),
+        ({"dataset": "cifar"}, "no data set 'cifar'"),
+        ({"architecture": "lenet5"}, "cannot be trained on 'wine'"),
+        ({"hyperparameters": {"epochs": -1}}, "greater than or equal to 1, got -1"),
+    ],
+)
+def test_a_bad_order_is_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    with child(order(tmp_path, **changes)) as trainer:
+        error = trainer.hear("error")
+    assert error["kind"] == "invalid"
+    assert reason in error["reason"]
+
+
+def test_the_catalogue_is_json() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "trainer.child", "--catalogue"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    catalogue = json.loads(answer.stdout)
+    offered = {entry["name"]: entry for entry in catalogue["architectures"]}
+    assert offered["lenet5"]["datasets"] == ["digits", "mnist-5k"]
+    assert offered["lenet5"]["hyperparameters_schema"]["properties"]["epochs"]["minimum"] == 1
+    assert {entry["name"] for entry in catalogue["datasets"]} >= {"mnist-5k", "wine"}

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from trainer.data.dataset import Dataset
+from trainer.data.registry import load
+from trainer.recipes.augmentation import random_affine
+from trainer.recipes.classification import Stopped, Trained, Watcher, evaluate, train
+from trainer.recipes.hyperparameters import validate
+from trainer.recipes.preprocessing import Preprocessing
+from trainer.zoo.registry import find
+
+
+@pytest.fixture(scope="module")
+def wine() -> Dataset:
+    return load("wine")
+
+
+def train_mlp(
+    dataset: Dataset, seed: int = 0, watcher: Watcher | None = None, **values: Any
+) -> Trained:
+    architecture = find("mlp")
+    hyperparameters = validate(architecture, {"epochs": 20, "batch_size": 16, **values})
+    return train(architecture, hyperparameters, dataset, seed, watcher)
+
+
+def weights(trained: Trained) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trained.network.parameters() if p.ndim > 1])
+
+
+def test_it_learns(wine: Dataset) -> None:
+    assert evaluate(train_mlp(wine), wine.test)[1] >= 0.9
+
+
+def test_a_seed_decides_everything(wine: Dataset) -> None:
+    first, again = (train_mlp(wine, seed=5, dropout=0.3) for _ in range(2))
+    for name, tensor in first.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+    assert not torch.equal(weights(first), weights(train_mlp(wine, seed=6, dropout=0.3)))
+
+
+def test_augmented_training_is_deterministic_too() -> None:
+    digits = load("digits")
+    architecture = find("lenet5")
+    hyperparameters = validate(architecture, {"epochs": 1, "batch_size": 256})
+    first, again = (train(architecture, hyperparameters, digits, 0) for _ in range(2))
+    assert torch.equal(weights(first), weights(again))
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_it(wine: Dataset) -> None:
+    trained = train_mlp(
+        wine, epochs=400, patience=5, schedule="constant", learning_rate=0.03, hidden_sizes=[64]
+    )
+    losses = [row["validation_loss"] for row in trained.history]
+    assert len(losses) < 400
+    assert len(losses) == trained.best_epoch + 5
+    assert min(losses) == losses[trained.best_epoch - 1]
+    assert evaluate(trained, wine.validation)[0] == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_l1_makes_sparse_and_l2_makes_small(wine: Dataset) -> None:
+    small = 1e-2
+    sparsity = [
+        float((weights(train_mlp(wine, l1=l1, epochs=60)).abs() < small).float().mean())
+        for l1 in (0.0, 1e-3, 1e-2)
+    ]
+    assert sparsity[0] < sparsity[1] < sparsity[2]
+    norms = [float(weights(train_mlp(wine, l2=l2, epochs=60)).norm()) for l2 in (0.0, 1e-2, 1e-1)]
+    assert norms[0] > norms[1] > norms[2]
+
+
+def test_dropout_is_off_when_evaluated(wine: Dataset) -> None:
+    trained = train_mlp(wine, dropout=0.9, epochs=2)
+    assert evaluate(trained, wine.test) == evaluate(trained, wine.test)
+
+
+def test_it_stops_where_it_is_told(wine: Dataset) -> None:
+    steps = []
+
+    def on_step(step: int, _: int) -> None:
+        steps.append(step)
+        if step == 7:
+            raise Stopped("enough")
+
+    with pytest.raises(Stopped, match="enough"):
+        train_mlp(wine, watcher=Watcher(on_step=on_step))
+    assert steps == list(range(1, 8))
+
+
+def test_each_epoch_is_told(wine: Dataset) -> None:
+    told: list[tuple[int, Mapping[str, float]]] = []
+    train_mlp(wine, epochs=3, watcher=Watcher(on_epoch=lambda *row: told.append(row)))
+    assert [step for step, _ in told] == [8, 16, 24]
+    assert all(
+        {"train_loss", "validation_loss", "validation_accuracy", "learning_rate"} <= set(metrics)
+        for _, metrics in told
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+def test_every_optimizer_and_schedule_learns(wine: Dataset, optimizer: str, schedule: str) -> None:
+    trained = train_mlp(wine, optimizer=optimizer, schedule=schedule, learning_rate=0.02)
+    assert trained.history[-1]["train_loss"] < 0.5 * trained.history[0]["train_loss"]
+
+
+def test_an_exploding_training_says_so(wine: Dataset) -> None:
+    with pytest.raises(ArithmeticError, match="try a lower learning_rate"):
+        train_mlp(wine, optimizer="sgd", learning_rate=10, l2=10, schedule="constant")
+
+
+def test_augmented_images_stay_images() -> None:
+    images = torch.rand(16, 1, 28, 28)
+    seen = random_affine(images, torch.Generator().manual_seed(0))
+    assert seen.shape == images.shape
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    assert torch.equal(seen, random_affine(images, torch.Generator().manual_seed(0)))
+    assert not torch.equal(seen, images)
+
+
+def test_preprocessing_standardises_the_training_data(wine: Dataset) -> None:
+    seen = Preprocessing(wine)(torch.from_numpy(wine.train.inputs))
+    torch.testing.assert_close(seen.mean(dim=0), torch.zeros(13), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.std(dim=0, correction=0), torch.ones(13), atol=1e-4, rtol=0)
+
+
+def test_small_images_are_repeated_and_padded() -> None:
+    digits = load("digits")
+    preprocessing = Preprocessing(digits, image_side=34)
+    seen = preprocessing(torch.from_numpy(digits.train.inputs[:3])) * preprocessing.std
+    seen = seen + preprocessing.mean
+    assert seen.shape == (3, 1, 34, 34)
+    assert seen[:, :, 0].abs().max() < 1e-6
+    torch.testing.assert_close(
+        seen[:, :, 1:33:4, 1:33:4], torch.from_numpy(digits.train.inputs[:3])
+    )
