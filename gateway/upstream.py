@@ -13,6 +13,7 @@ import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -116,7 +117,7 @@ class Upstream:
             task = self._loop.create_task(self._answer(call))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            call.on_cancel(lambda task=task: self._loop.call_soon_threadsafe(task.cancel))
+            call.on_cancel(partial(self._loop.call_soon_threadsafe, task.cancel))
 
     async def _answer(self, call: Call) -> None:
         try:
