@@ -21,30 +21,30 @@ class Game:
         predict: The model f.
         players: How M players divide an input row.
         background: [B, …]; a single row is what "absent" means literally.
-        max_batch_rows: Bounds the memory of one model call; at least B rows are sent.
+        max_batch_bytes: Of the rows of one model call; at least B rows are sent.
     """
 
     predict: Predict
     players: Players
     background: Array
-    max_batch_rows: int = 256
+    max_batch_bytes: int = 1 << 20
 
     def empty_value(self) -> Array:
-        """V of nobody present, φ₀: float64 [K]."""
+        """The value of nobody present, φ₀: float64 [K]."""
         mean: Array = self.predict(self.background).mean(axis=0, dtype=np.float64)
         return mean
 
     def full_values(self, rows: Array) -> Array:
-        """V of everybody present, f(x): float64 [N, K]."""
+        """The value of everybody present, f(x): float64 [N, K]."""
         return self.predict(rows).astype(np.float64)
 
     def values(self, rows: Array, masks: Array, targets: Array | None = None) -> Array:
-        """V of each coalition for each row [N, …]; all rows share the masks, bool [C, M].
+        """The value of each coalition for each row [N, …]; all rows share the masks, bool [C, M].
 
         Returns:
             float64 [N, C, K]; [N, C, 1] if `targets` [N] picks an output for each row.
         """
-        step = max(1, self.max_batch_rows // len(self.background))
+        step = max(1, self.max_batch_bytes // self.background.nbytes)
         chunks = []
         for start in range(0, len(masks), step):
             present = masks[start : start + step][:, self.players.assignment]  # [c, …]

@@ -90,8 +90,8 @@ def kernel_shap(
 
     if is_exact := coalitions >= 2**players:
         masks = all_coalitions(players)[1:-1]
-        inner = game.values(rows, masks, targets)
-        values = shapley_values(np.concatenate([base[:, None], inner, outputs[:, None]], axis=1))
+        inner = [game.values(rows, masks, targets)] if len(masks) else []
+        values = shapley_values(np.concatenate([base[:, None], *inner, outputs[:, None]], axis=1))
         errors = np.zeros_like(values)
     else:
         plan = plan_coalitions(players, (coalitions - 2) // 2, np.random.default_rng(seed))
@@ -123,7 +123,8 @@ def regress(plan: CoalitionPlan, differences: Array, totals: Array) -> tuple[Arr
     """
     signs = np.where(plan.masks, 1.0, -1.0)  # [P, M]
     weighted = signs * plan.weights[:, None]
-    inverse = np.linalg.inv(signs.T @ weighted)
+    # The constraint fixes Σφ, so a penalty on it (+ 1) changes nothing but the matrix's rank.
+    inverse = np.linalg.inv(signs.T @ weighted + 1)
     pull = inverse.sum(axis=1) / inverse.sum()  # how the constraint shares out its total
     projector = inverse - np.outer(pull, inverse.sum(axis=0))
     projection = projector @ weighted.T  # [M, P]
