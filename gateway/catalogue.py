@@ -70,8 +70,9 @@ def _find(entries: Sequence[Entry], name: str, kind: str) -> Entry:
 
 def _hyperparameters(text: str, architecture: Entry) -> dict[str, Any]:
     try:
-        values = json.loads(text or "{}")
-    except ValueError as error:
+        # Python reads NaN and Infinity, which are no JSON and slip through every limit.
+        values = json.loads(text or "{}", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(
             f"hyperparameters are not JSON: {error}", field="training.hyperparameters_json"
         ) from error
@@ -82,13 +83,17 @@ def _hyperparameters(text: str, architecture: Entry) -> dict[str, Any]:
         )
     schema = architecture["hyperparameters_schema"]
     validator = jsonschema.Draft202012Validator(schema)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(values))
-    if error is not None:
+    worst = jsonschema.exceptions.best_match(validator.iter_errors(values))
+    if worst is not None:
         raise InvalidArgument(
-            _explain(error, architecture["name"], schema),
-            field=".".join(["training.hyperparameters", *(str(p) for p in error.absolute_path)]),
+            _explain(worst, architecture["name"], schema),
+            field=".".join(["training.hyperparameters", *(str(p) for p in worst.absolute_path)]),
         )
     return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _explain(error: jsonschema.ValidationError, architecture: str, schema: Entry) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -18,7 +17,6 @@ from wintergarden.wire import training_pb2 as pb
 SERVICE = "wintergarden.v1.TrainingService"
 DEFAULT_LIST_LIMIT = 100
 MAX_LIST_LIMIT = 1_000
-MAX_REQUEST_ID_CHARACTERS = 128
 
 
 class TrainingServicer:
@@ -32,21 +30,15 @@ class TrainingServicer:
             unary(SERVICE, "GetJob", self.get),
             unary(SERVICE, "ListJobs", self.list),
             unary(SERVICE, "CancelJob", self.cancel),
-            server_stream(SERVICE, "WatchJob", self.watch),
+            server_stream(SERVICE, "WatchJob", self.watch, is_endless=True),
             unary(SERVICE, "DescribeArchitectures", self.describe_architectures),
             unary(SERVICE, "DescribeDatasets", self.describe_datasets),
         ]
 
     def submit(self, request: pb.SubmitTrainingRequest, _: Call) -> pb.SubmitTrainingResponse:
-        if len(request.request_id) > MAX_REQUEST_ID_CHARACTERS:
-            raise InvalidArgument(
-                f"request_id has {len(request.request_id)} characters, "
-                f"at most {MAX_REQUEST_ID_CHARACTERS} are allowed",
-                field="request_id",
-            )
         spec = self._catalogue.check(request.training)
         validate_model_name(spec.model)
-        record = self._jobs.submit(spec, request.request_id or uuid.uuid4().hex)
+        record = self._jobs.submit(spec, request.request_id)
         return pb.SubmitTrainingResponse(job=job_message(record))
 
     def get(self, request: pb.GetJobRequest, _: Call) -> pb.GetJobResponse:

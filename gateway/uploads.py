@@ -26,8 +26,8 @@ class Uploads:
     def __init__(
         self,
         folder: Path,
-        max_bytes: int = 2 << 30,
-        max_uploads: int = 32,
+        max_bytes: int,
+        max_uploads: int = 8,
         max_idle_s: float = 3_600.0,
     ) -> None:
         self._folder = folder

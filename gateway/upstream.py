@@ -1,9 +1,10 @@
 """Calls handed on to another server as raw bytes: nothing is parsed, everything is kept.
 
-One thread runs an asyncio loop with several connections to the same server, since one HTTP/2
-connection is served by one thread there. Deadlines, cancellation, metadata both ways, the status
-and its details pass through. A call that the server could not take (UNAVAILABLE) is sent again
-while its time lasts: a unary answer has either arrived whole or not begun.
+Unary calls, which are many, share a thread with an asyncio loop and several connections to the
+server, since one HTTP/2 connection is served by one thread there; streams, which are few, have a
+thread each anyway. Deadlines, cancellation, metadata both ways, the status and its details pass
+through. A call that the server could not take (UNAVAILABLE) is sent again while its time lasts
+and as long as no byte of its answer has come.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +28,16 @@ from wintergarden.wire.pool import methods
 
 # Of the transport, not of the caller: each side makes its own.
 _OWN_METADATA = frozenset({"te", "content-type", "user-agent"})
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # or equal channels share one connection
+    ("grpc.enable_retries", 0),
+    # A restarted server is found again quickly.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
 
 Send = Callable[..., Awaitable[Any]]
 
@@ -57,19 +69,22 @@ class Upstream:
         self._retry = retry or Retry()
         self._sends: dict[str, itertools.cycle[Send]] = {}
         self._channels: list[grpc.aio.Channel] = []
+        self._stream_channel: Any = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"to {name}", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def routes(self, service: str) -> list[Route]:
-        """A route for each unary method of the service."""
+        """A route for each method of the service."""
         return [
-            Route(method.path, self._forward_one, is_inline=True, batch_handler=self.forward)
+            Route(method.path, self._forward_stream, streams=True)
+            if method.is_server_streaming
+            else Route(method.path, self._forward_one, is_inline=True, batch_handler=self.forward)
             for method in methods(service).values()
-            if not method.is_client_streaming and not method.is_server_streaming
         ]
 
     def start(self) -> None:
+        self._stream_channel = grpc.insecure_channel(self._target, _OPTIONS)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result()
 
@@ -78,6 +93,7 @@ class Upstream:
         if not self._thread.is_alive():
             return
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
+        self._stream_channel.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -94,17 +110,8 @@ class Upstream:
         self._loop.run_forever()
 
     async def _connect(self) -> None:
-        options = [
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.use_local_subchannel_pool", 1),  # or equal channels share one connection
-            ("grpc.enable_retries", 0),
-            # A restarted server is found again quickly.
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 1_000),
-        ]
         self._channels = [
-            grpc.aio.insecure_channel(self._target, options=options)
+            grpc.aio.insecure_channel(self._target, options=_OPTIONS)
             for _ in range(self._connections)
         ]
 
@@ -130,11 +137,7 @@ class Upstream:
             call.fail(error)
 
     async def _exchange(self, call: Call) -> None:
-        metadata = tuple(
-            (key, value)
-            for key, value in call.metadata
-            if key not in _OWN_METADATA and not key.startswith(("grpc-", ":"))
-        )
+        metadata = _passed_on(call)
         for attempt in itertools.count(1):
             sent = self._send(call.method)(
                 call.payload, metadata=metadata, timeout=call.time_remaining_s
@@ -142,9 +145,7 @@ class Upstream:
             try:
                 payload = await sent
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or not self._may_retry(
-                    call, attempt
-                ):
+                if not self._may_retry(error, call, attempt):
                     raise
                 await asyncio.sleep(self._delay_s(attempt))
                 continue
@@ -160,18 +161,51 @@ class Upstream:
             )
         return next(self._sends[path])
 
-    def _may_retry(self, call: Call, attempt: int) -> bool:
+    def _forward_stream(self, call: Call) -> None:
+        method = self._stream_channel.unary_stream(call.method)
+        metadata = _passed_on(call)
+        for attempt in itertools.count(1):
+            has_begun = False
+            stream = method(call.payload, metadata=metadata, timeout=call.time_remaining_s)
+            call.on_cancel(stream.cancel)
+            try:
+                for payload in stream:
+                    if not has_begun:
+                        call.send_initial_metadata(tuple(stream.initial_metadata()))
+                        has_begun = True
+                    call.send(payload)
+                call.end(tuple(stream.trailing_metadata() or ()))
+                return
+            except grpc.RpcError as error:
+                if call.is_gone:
+                    return
+                if has_begun or not self._may_retry(error, call, attempt):
+                    raise self._error(error) from error
+                time.sleep(self._delay_s(attempt))
+
+    def _may_retry(self, error: Any, call: Call, attempt: int) -> bool:
         remaining_s = call.time_remaining_s
-        return attempt < self._retry.attempts and (
-            remaining_s is None or remaining_s > self._delay_s(attempt)
+        return (
+            error.code() is grpc.StatusCode.UNAVAILABLE
+            and attempt < self._retry.attempts
+            and (remaining_s is None or remaining_s > self._delay_s(attempt))
         )
 
     def _delay_s(self, attempt: int) -> float:
         return self._retry.base_delay_s * float(2 ** (attempt - 1))
 
-    def _error(self, error: grpc.aio.AioRpcError) -> Exception:
+    def _error(self, error: Any) -> Exception:
         """Its status as it came; but where nobody answered, who it was that did not."""
         trailing = tuple(error.trailing_metadata() or ())
         if error.code() is grpc.StatusCode.UNAVAILABLE and not trailing:
             return Unavailable(f"the {self._name} service at {self._target} does not answer")
         return StatusError(Status(error.code(), error.details() or "", trailing))
+
+
+def _passed_on(call: Call) -> tuple[tuple[str, str | bytes], ...]:
+    """The caller's metadata without what belongs to its connection to us."""
+    return tuple(
+        (key, value)
+        for key, value in call.metadata
+        if key not in _OWN_METADATA and not key.startswith(("grpc-", ":"))
+    )

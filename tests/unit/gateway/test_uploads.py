@@ -16,14 +16,14 @@ def sha256(content: bytes) -> str:
 
 
 def test_chunks_add_up(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = Uploads(tmp_path, 1000)
     assert uploads.append("upload-1", 0, b"abc") == 3
     assert uploads.append("upload-1", 3, b"def") == 6
     assert uploads.read("upload-1", sha256(b"abcdef")) == b"abcdef"
 
 
 def test_a_chunk_sent_again_is_held_once(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = Uploads(tmp_path, 1000)
     uploads.append("upload-1", 0, b"abc")
     assert uploads.append("upload-1", 0, b"abc") == 3
     assert uploads.append("upload-1", 2, b"cd") == 4
@@ -32,14 +32,14 @@ def test_a_chunk_sent_again_is_held_once(tmp_path: Path) -> None:
 
 
 def test_a_gap_is_refused_and_says_where_to_go_on(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = Uploads(tmp_path, 1000)
     uploads.append("upload-1", 0, b"abc")
     with pytest.raises(FailedPrecondition, match="continue at 3"):
         uploads.append("upload-1", 5, b"x")
 
 
 def test_another_digest_is_refused(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = Uploads(tmp_path, 1000)
     uploads.append("upload-1", 0, b"abc")
     with pytest.raises(InvalidArgument, match="sha256"):
         uploads.read("upload-1", sha256(b"abd"))
@@ -47,7 +47,7 @@ def test_another_digest_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_upload_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        Uploads(tmp_path).read("upload-1", sha256(b""))
+        Uploads(tmp_path, 1000).read("upload-1", sha256(b""))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_unknown_upload_is_not_found(tmp_path: Path) -> None:
 )
 def test_an_id_cannot_leave_the_folder(tmp_path: Path, upload_id: str) -> None:
     with pytest.raises(InvalidArgument, match="upload id"):
-        Uploads(tmp_path / "in").append(upload_id, 0, b"x")
+        Uploads(tmp_path / "in", 1000).append(upload_id, 0, b"x")
     assert not list(tmp_path.rglob("*.upload"))
 
 
@@ -67,7 +67,7 @@ def test_size_is_bounded(tmp_path: Path) -> None:
 
 
 def test_abandoned_uploads_make_room(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, max_uploads=1, max_idle_s=60)
+    uploads = Uploads(tmp_path, 1000, max_uploads=1, max_idle_s=60)
     uploads.append("upload-1", 0, b"a")
     with pytest.raises(Overloaded):
         uploads.append("upload-2", 0, b"b")

@@ -41,7 +41,7 @@ class Call(ABC):
         """The client has cancelled or disconnected, or the transport has timed the call out."""
 
     @abstractmethod
-    def on_cancel(self, callback: Callable[[], None]) -> None:
+    def on_cancel(self, callback: Callable[[], object]) -> None:
         """Run `callback` once when the client goes; at once if it has gone. It must not block."""
 
     @abstractmethod

@@ -58,7 +58,7 @@ class OpenCall(Call):
         self._open = open_calls
         self._id = call_id
         self._is_gone = False
-        self._on_cancel: list[Callable[[], None]] | None = None
+        self._on_cancel: list[Callable[[], object]] | None = None
         self._initial_metadata: Metadata | None = None
         open_calls[call_id] = self
 
@@ -66,7 +66,7 @@ class OpenCall(Call):
     def is_gone(self) -> bool:
         return self._is_gone
 
-    def on_cancel(self, callback: Callable[[], None]) -> None:
+    def on_cancel(self, callback: Callable[[], object]) -> None:
         if self._on_cancel is None:
             self._on_cancel = []
         self._on_cancel.append(callback)

@@ -1,0 +1,82 @@
+"""Puts the gateway together: which calls it answers itself, and where the others go."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from gateway import models, training
+from gateway.models import ModelsServicer
+from gateway.settings import GatewaySettings
+from gateway.training import TrainingServicer
+from gateway.uploads import Uploads
+from gateway.upstream import Upstream
+from wintergarden.jobs import Jobs
+from wintergarden.service.transport import ServerOptions, create_server
+from wintergarden.store import open_store
+
+INFERENCE = "inference.GRPCInferenceService"
+EXPLANATION = "wintergarden.v1.ExplanationService"
+
+
+class App:
+    """The gateway: bound when made, answering from `start` until `stop` returns.
+
+    It is ready as soon as it answers. What is behind it may be down: calls that need it are
+    UNAVAILABLE meanwhile, all others are not.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.metrics = CollectorRegistry()
+        self._opened = ExitStack()
+        jobs = self._opened.enter_context(Jobs(settings.redis_url.get_secret_value()))
+        uploads = Uploads(self._upload_dir(settings), settings.max_upload_bytes)
+        routes = [
+            *TrainingServicer(jobs).routes(),
+            *ModelsServicer(open_store(settings.store_uri), uploads).routes(),
+        ]
+        explanation = Upstream("explanation", settings.explanation, settings.upstream_connections)
+        routes += explanation.routes(EXPLANATION)
+        self._upstreams = [explanation]
+        # On one host, whatever has no route here goes from Rust to Rust, past Python.
+        socket = settings.inference_socket if settings.transport == "native" else None
+        if socket is None:
+            inference = Upstream("inference", settings.inference, settings.upstream_connections)
+            routes += inference.routes(INFERENCE)
+            self._upstreams.append(inference)
+        self.server = create_server(
+            routes,
+            [settings.address],
+            ServerOptions(
+                transport=settings.transport, max_request_bytes=settings.max_request_bytes
+            ),
+            services=[training.SERVICE, models.SERVICE, EXPLANATION, INFERENCE],
+            fallback_socket=None if socket is None else str(socket),
+        )
+
+    def start(self) -> None:
+        for upstream in self._upstreams:
+            upstream.start()
+        self.server.start()
+        self.server.health.set_serving("", True)
+
+    def stop(self, grace_s: float) -> None:
+        """Answer what is under way, for at most `grace_s` seconds, and close."""
+        self.server.stop(grace_s)
+        for upstream in self._upstreams:
+            upstream.stop()
+        self._opened.close()
+
+    def _upload_dir(self, settings: GatewaySettings) -> Path:
+        if settings.upload_dir is not None:
+            return settings.upload_dir
+        temporary = tempfile.TemporaryDirectory(prefix="wintergarden-uploads-")
+        return Path(self._opened.enter_context(temporary))
+
+
+def create_app(settings: GatewaySettings) -> App:
+    """The gateway as its settings say; port 0 takes a free one, see `app.server.ports`."""
+    return App(settings)
