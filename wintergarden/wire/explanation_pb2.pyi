@@ -48,7 +48,7 @@ class Players(_message.Message):
     def __init__(self, features: bool = ..., grid: _Optional[_Union[Players.Grid, _Mapping]] = ..., feature_mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render")
+    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class ExplainRequest(_message.Message):
     MAX_EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     RENDER_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_SUMMARY_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
@@ -71,7 +72,8 @@ class ExplainRequest(_message.Message):
     max_evaluations: int
     seed: int
     render: bool
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ...) -> None: ...
+    background_summary: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("model", "method", "output_name", "output_space", "attributions", "player_values", "standard_errors", "targets", "base_values", "outputs", "efficiency_gaps", "evaluations", "seed", "exact", "background", "pictures")
@@ -134,7 +136,7 @@ class AttackRequest(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., epsilon_linf: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., output_name: _Optional[str] = ..., render: bool = ...) -> None: ...
 
 class AttackResponse(_message.Message):
-    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon_linf", "units", "value_range", "pictures")
+    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon_linf", "units", "value_range", "pictures", "output_name")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     ADVERSARIAL_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +150,7 @@ class AttackResponse(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
     model: _tensor_pb2.ModelIdentity
     method: str
     adversarial: _tensor_pb2.Tensor
@@ -161,7 +164,8 @@ class AttackResponse(_message.Message):
     units: str
     value_range: _containers.RepeatedScalarFieldContainer[float]
     pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
-    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon_linf: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
+    output_name: str
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon_linf: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., output_name: _Optional[str] = ...) -> None: ...
 
 class EvaluateRobustnessRequest(_message.Message):
     __slots__ = ("model_name", "model_version", "method", "epsilons_linf", "max_examples", "render")
