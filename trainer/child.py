@@ -105,7 +105,7 @@ def _run(control: Control, order: Mapping[str, Any]) -> dict[str, Any]:
     control.say(
         "log",
         level="info",
-        text=f"best epoch {trained.best_epoch} of {len(trained.history)}; exporting",
+        text=f"weights of epoch {trained.kept_epoch} of {len(trained.history)}; exporting",
     )
     control.progress("export", TRAIN_END)
 

@@ -35,7 +35,7 @@ def main() -> None:
         trained = train(architecture, hyperparameters, dataset, seed)
         accuracies.append(evaluate(trained, dataset.test)[1])
         print(
-            f"seed {seed}: test accuracy {accuracies[-1]:.4f}, best epoch {trained.best_epoch}, "
+            f"seed {seed}: test accuracy {accuracies[-1]:.4f}, epoch {trained.kept_epoch}, "
             f"{time.perf_counter() - wall:.1f} s, {time.process_time() - cpu:.1f} s of CPU",
             flush=True,
         )

@@ -46,7 +46,7 @@ def write_card(model: str, trained: Trained, metrics: Mapping[str, float]) -> st
             "",
             "## Training",
             "",
-            f"Weights of epoch {trained.best_epoch}, the best validation loss. Hyperparameters:",
+            f"Weights of epoch {trained.kept_epoch} of {len(trained.history)}. Hyperparameters:",
             "",
             "```json",
             json.dumps(trained.hyperparameters.model_dump(mode="json"), indent=2, sort_keys=True),

@@ -55,7 +55,7 @@ def publish(
         "export_parity": check_parity(served, session, dataset),
         "test_accuracy": _served_accuracy(run_onnx(session, dataset.test.inputs), dataset),
         "validation_accuracy": evaluate(trained, dataset.validation)[1],
-        "best_epoch": float(trained.best_epoch),
+        "kept_epoch": float(trained.kept_epoch),
         "epochs": float(len(trained.history)),
         "parameters": float(sum(p.numel() for p in trained.network.parameters())),
         "train_seconds": sum(row["epoch_seconds"] for row in trained.history),

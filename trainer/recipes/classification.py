@@ -1,4 +1,4 @@
-"""Supervised classification: the loop, with early stopping and a best epoch that is kept."""
+"""Supervised classification: the loop, with early stopping that keeps the best epoch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Watcher:
 
 @dataclass
 class Trained:
-    """What a training was and leaves behind; the network has the best epoch's weights."""
+    """What a training was and leaves behind; the network has the weights of `kept_epoch`."""
 
     architecture: Architecture
     dataset: Dataset
@@ -50,7 +50,7 @@ class Trained:
     seed: int
     network: nn.Module
     preprocessing: Preprocessing
-    best_epoch: int = 0
+    kept_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -86,7 +86,7 @@ def train(
     optimizer = _optimizer(network, hyperparameters)
     scheduler = _scheduler(optimizer, hyperparameters, steps)
     is_augmented = getattr(hyperparameters, "augment", False)
-    best_loss, best_weights, step = math.inf, copy.deepcopy(network.state_dict()), 0
+    best_loss, kept_weights, step = math.inf, copy.deepcopy(network.state_dict()), 0
 
     for epoch in range(1, hyperparameters.epochs + 1):
         started = time.perf_counter()
@@ -106,9 +106,11 @@ def train(
             step += 1
             watcher.on_step(step, steps)
         validation_loss, validation_accuracy = evaluate(trained, dataset.validation)
-        if validation_loss < best_loss:
-            best_loss, trained.best_epoch = validation_loss, epoch
-            best_weights = copy.deepcopy(network.state_dict())
+        # A schedule that comes to rest ends at weights better than any on the way: choosing
+        # among epochs by few validation examples would only add their noise.
+        if validation_loss < best_loss or not hyperparameters.patience:
+            best_loss, trained.kept_epoch = validation_loss, epoch
+            kept_weights = copy.deepcopy(network.state_dict())
         metrics = {
             "epoch": float(epoch),
             "train_loss": sum(losses) / len(losses),
@@ -124,9 +126,9 @@ def train(
             )
         trained.history.append(metrics)
         watcher.on_epoch(step, metrics)
-        if hyperparameters.patience and epoch - trained.best_epoch >= hyperparameters.patience:
+        if hyperparameters.patience and epoch - trained.kept_epoch >= hyperparameters.patience:
             break
-    network.load_state_dict(best_weights)
+    network.load_state_dict(kept_weights)
     network.eval()
     return trained
 

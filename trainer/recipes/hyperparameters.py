@@ -30,8 +30,8 @@ class ClassificationHyperparameters(Hyperparameters):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target given to all classes alike (Szegedy et al. 2016, §7)."""
     patience: int = Field(default=0, ge=0, le=10_000)
-    """Stop after so many epochs without a better validation loss; 0 never stops early. The best
-    epoch's weights are kept either way."""
+    """Stop after so many epochs without a better validation loss, and keep the best epoch's
+    weights; 0 trains to the end of the schedule and keeps the last."""
 
     @model_validator(mode="after")
     def _patience_needs_a_schedule_that_can_end(self) -> Self:

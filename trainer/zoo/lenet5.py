@@ -86,7 +86,7 @@ register(
         source="LeCun et al. 1998, Gradient-based learning applied to document recognition, §II-B",
         task="image-classification",
         hyperparameters=LeNet5Hyperparameters,
-        recipe_defaults={"epochs": 30, "learning_rate": 4e-3},
+        recipe_defaults={"epochs": 30, "learning_rate": 6e-3},
         refusal=_refusal,
         build=_build,
         image_side=SIDE,

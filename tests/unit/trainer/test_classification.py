@@ -57,8 +57,8 @@ def test_the_best_epoch_is_kept_and_patience_ends_it(wine: Dataset) -> None:
     )
     losses = [row["validation_loss"] for row in trained.history]
     assert len(losses) < 400
-    assert len(losses) == trained.best_epoch + 5
-    assert min(losses) == losses[trained.best_epoch - 1]
+    assert len(losses) == trained.kept_epoch + 5
+    assert min(losses) == losses[trained.kept_epoch - 1]
     assert evaluate(trained, wine.validation)[0] == pytest.approx(min(losses), rel=1e-6)
 
 
