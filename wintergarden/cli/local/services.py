@@ -36,7 +36,7 @@ class Service:
     command: tuple[str, ...]
     health: str = ""
     nice: int = 0
-    stop_s: int = 20
+    stop_s: int = 25  # more than a room's own grace
 
 
 def rooms(ports: Ports) -> list[Service]:
