@@ -15,6 +15,8 @@ from wintergarden.jobs.records import JobRecord, JobState
 MAX_REASON_CHARACTERS = 4_000
 MAX_EVENT_LOG_BYTES = 8 << 20
 """Bytes of events kept per job; beyond them the oldest go."""
+MAX_UNSENT_EVENTS = 10_000
+"""Events kept while Redis does not answer; beyond them the oldest go."""
 
 
 class StaleFence(FailedPrecondition):
@@ -46,6 +48,7 @@ class Attempt:
         self.expires_at = expires_at
         self._connection = connection
         self._writes = 0
+        self._unsent: list[tuple[Body, int]] = []
         self._unanswered: tuple[str, tuple[str | int | float, ...]] | None = None
 
     def renew(self) -> Lease:
@@ -61,11 +64,8 @@ class Attempt:
 
         After `Unavailable` they count as handed over: they go out before the next write.
         """
-        arguments: list[str | int | float] = [MAX_EVENT_LOG_BYTES]
-        for body, step in events:
-            kind, content = encode(body)
-            arguments += [kind, step, content]
-        self._write("emit", *arguments)
+        self._unsent = [*self._unsent, *events][-MAX_UNSENT_EVENTS:]
+        self._flush()
 
     def set_progress(self, fraction: float, phase: str, step: int = 0) -> None:
         self.emit([(Progressed(phase, fraction), step)])
@@ -77,7 +77,10 @@ class Attempt:
             version: the number claimed in the model store, which the record remembers, so that
                 a later attempt knows what this one may have published; 0: not known.
         """
-        return self._write("offer", version, self._lease_ms) != "cancel"
+        expires_at = time.time() + self.lease_s
+        answer = self._write("offer", version, self._lease_ms)
+        self.expires_at = expires_at
+        return answer != "cancel"
 
     def succeed(self, model: str, version: int, metrics: Mapping[str, float]) -> JobState:
         return self._finish("SUCCEEDED", "", model, version, metrics)
@@ -117,10 +120,23 @@ class Attempt:
         )
 
     def _write(self, script: str, *arguments: str | int | float) -> str:
+        if self._unanswered and self._unanswered[0] == script == "finish":
+            return self._send(*self._unanswered)  # an attempt ends once
+        self._flush()
+        return self._number_and_send(script, *arguments)
+
+    def _flush(self) -> None:
         if self._unanswered:
-            earlier, answer = self._unanswered[0], self._send(*self._unanswered)
-            if earlier == script == "finish":  # an attempt ends once
-                return answer
+            self._send(*self._unanswered)
+        if self._unsent:
+            arguments: list[str | int | float] = [MAX_EVENT_LOG_BYTES]
+            for body, step in self._unsent:
+                kind, content = encode(body)
+                arguments += [kind, step, content]
+            self._unsent = []
+            self._number_and_send("emit", *arguments)
+
+    def _number_and_send(self, script: str, *arguments: str | int | float) -> str:
         self._writes += 1
         return self._send(script, (self.job.id, self.fence, self._writes, *arguments))
 

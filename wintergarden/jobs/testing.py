@@ -11,6 +11,8 @@ from typing import Self
 
 import redis
 
+from wintergarden.jobs import keys
+
 _PATIENCE_S = 10.0
 
 
@@ -67,6 +69,9 @@ class ValkeyServer:
     def overwrite(self, key: str, field: str, value: str) -> None:
         """Another value in a hash, behind the back of those who use it."""
         self._command("HSET", key, field, value)
+
+    def expire_lease(self, job_id: str) -> None:
+        self._command("ZADD", keys.LEASES, "0", job_id)
 
     def _command(self, *words: str) -> None:
         with redis.Redis.from_url(self.url()) as client:
