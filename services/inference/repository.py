@@ -7,10 +7,11 @@ One thread, the watcher's, makes the changes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from services.inference.codec import ResponseWriter
 from services.inference.engine import Engine
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument, NotFound, Unavailable
@@ -37,6 +38,10 @@ class Model:
     signature: Signature
     engine: Engine[Any]
     load_seconds: float
+    responses: ResponseWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "responses", ResponseWriter(self.signature))
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,8 +63,7 @@ class Inference:
         return self._call.is_cancelled
 
     def answer(self, outputs: Sequence[Array]) -> None:
-        signature = self.model.signature
-        self._call.respond(codec.write_response(signature, self._id, self._wanted, outputs))
+        self._call.respond(self.model.responses.write(self._id, self._wanted, outputs))
 
     def refuse(self, error: Exception) -> None:
         if isinstance(error, Cancelled) and not self._call.is_gone:

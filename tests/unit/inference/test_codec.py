@@ -175,7 +175,7 @@ def test_what_is_wrong_with_an_output_is_said(names, message):
 def test_answers_are_raw_and_of_the_outputs_wanted():
     outputs = [np.ones((2, 3), np.float32), np.array([4, 5])]
     response = pb.ModelInferResponse.FromString(
-        codec.write_response(SIGNATURE, "id-1", [1, 0], outputs)
+        codec.ResponseWriter(SIGNATURE).write("id-1", [1, 0], outputs)
     )
     assert (response.model_name, response.model_version, response.id) == ("mixed", "3", "id-1")
     assert [(o.name, o.datatype, list(o.shape)) for o in response.outputs] == [
@@ -184,6 +184,20 @@ def test_answers_are_raw_and_of_the_outputs_wanted():
     ]
     assert response.raw_output_contents[0] == np.array([4, 5]).tobytes()
     assert not any(o.HasField("contents") for o in response.outputs)
+
+
+def test_answers_of_other_shapes_and_other_outputs_do_not_mix(monkeypatch):
+    monkeypatch.setattr(codec, "_MAX_HEADS", 3)
+    writer = codec.ResponseWriter(SIGNATURE)
+    for rows in (1, 2, 3, 2, 1, 3):
+        outputs = [np.full((rows, 3), rows, np.float32), np.full(rows, rows)]
+        for wanted in ([0], [1], [0, 1], [1, 0], range(2)):
+            written = writer.write(f"id-{rows}", wanted, outputs)
+            response = pb.ModelInferResponse.FromString(written)
+            assert response.id == f"id-{rows}"
+            assert [o.name for o in response.outputs] == [SIGNATURE.outputs[i].name for i in wanted]
+            assert [tuple(o.shape) for o in response.outputs] == [outputs[i].shape for i in wanted]
+            assert list(response.raw_output_contents) == [outputs[i].tobytes() for i in wanted]
 
 
 def test_rows_must_agree_and_exist():
