@@ -126,7 +126,7 @@ def _tell(job: Job) -> None:
         "started": ago(job.started_at),
         "ended": ago(job.ended_at),
         "model": f"{job.model} version {job.model_version}" if job.model_version else job.model,
-        "metrics": metrics_line(sorted(job.metrics.items())) or "–",
+        "metrics": metrics_line(job.metrics) or "–",
     }
     for name, value in rows.items():
         shown.add_row(f"[dim]{name}[/]", value)

@@ -152,7 +152,7 @@ def _tell(model: ModelVersion) -> None:
         "architecture": manifest.get("architecture", "unknown"),
         "preprocessing": manifest.get("preprocessing") or "–",
         "classes": ", ".join(manifest.get("class_labels", ())) or "–",
-        "metrics": metrics_line(sorted(manifest.get("metrics", {}).items())) or "–",
+        "metrics": metrics_line(manifest.get("metrics", {})) or "–",
         "lineage": _lineage(manifest.get("lineage") or {}),
     }
     facts = table("", "")
@@ -161,6 +161,8 @@ def _tell(model: ModelVersion) -> None:
         facts.add_row(f"[dim]{name}[/]", escape(str(value)))
     people.print(facts, "")
     tensors = table("tensor", "datatype", "shape", "units", "range", "meaning")
+    for column in tensors.columns[:3]:
+        column.no_wrap = True
     for kind in ("inputs", "outputs"):
         for tensor in manifest.get(kind, ()):
             low_high = tensor.get("value_range")

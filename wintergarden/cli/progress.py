@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -29,8 +29,16 @@ _COLOURS = {
     JobState.RUNNING: "cyan",
     JobState.QUEUED: "blue",
 }
+_FIRST = (
+    "epoch",
+    "test_accuracy",
+    "export_parity",
+    "train_loss",
+    "validation_loss",
+    "validation_accuracy",
+)
 # What the curve shows, the first that the job reports.
-_CURVES = ("validation_accuracy", "val_accuracy", "validation_loss", "val_loss", "train_loss")
+_CURVES = ("validation_accuracy", "validation_loss", "train_loss")
 
 
 def coloured(state: JobState) -> str:
@@ -47,8 +55,15 @@ def sparkline(values: Iterable[float], width: int = 40) -> str:
     return "".join(_BARS[round((value - low) * scale)] for value in shown)
 
 
-def metrics_line(values: Iterable[tuple[str, float]]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values)
+def metrics_line(values: Mapping[str, float]) -> str:
+    """All of them, those that people look for first."""
+    told = [name for name in _FIRST if name in values]
+    told += sorted(values.keys() - set(told))
+    return "  ".join(f"{name} {_number(values[name])}" for name in told)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else f"{value:.4g}"
 
 
 class JobProgress:
@@ -99,7 +114,7 @@ class JobProgress:
             case MetricsReported(values=values):
                 self._newest |= values
                 self._extend_curve(values)
-                self._tell(f"step {event.step}  {metrics_line(values.items())}", live=False)
+                self._tell(f"step {event.step}  {metrics_line(values)}", live=False)
             case StateChanged(state=state, reason=reason):
                 if state is JobState.SUCCEEDED:
                     self._bar.update(self._task, completed=1.0)
@@ -112,7 +127,7 @@ class JobProgress:
     def render(self) -> RenderableType:
         parts: list[RenderableType] = [self._bar]
         if self._newest:
-            parts.append(Text("  " + metrics_line(self._newest.items()), style="dim"))
+            parts.append(Text("  " + metrics_line(self._newest), style="dim"))
         if len(self._curve) > 1:
             parts.append(Text(f"  {self._curve_name} {sparkline(self._curve)}", style="green"))
         return Group(*parts)
@@ -126,4 +141,4 @@ class JobProgress:
     def _tell(self, line: str, *, live: bool) -> None:
         """`live`: also above the bar of a terminal, which shows everything else by itself."""
         if live or not self._console.is_terminal:
-            self._console.print(line)
+            self._console.print(line, soft_wrap=True)

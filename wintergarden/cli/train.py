@@ -105,7 +105,7 @@ def tell_end(job: Job, *, quiet: bool = False) -> None:
         raise typer.Exit(1)
     if not quiet:
         people.print(f"[bold]{job.model}[/] version {job.model_version}")
-        people.print(metrics_line(sorted(job.metrics.items())))
+        people.print(metrics_line(job.metrics))
 
 
 def _parse(text: str) -> tuple[str, Any]:
