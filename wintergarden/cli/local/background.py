@@ -42,7 +42,7 @@ def in_background(
     """
     home = Home(path.resolve())
     home.prepare()
-    command = [sys.executable, "-P", leash.__file__, "--lock", str(home.lock_of("background"))]
+    command = [sys.executable, "-P", leash.__file__, "--lock", str(home.run / "background")]
     command += ["--leads", "--", sys.executable, "-m", "wintergarden", "up", "--json"]
     command += ["--home", str(home.path), "--port", str(port)]
     command += ["--ready-limit", str(ready_limit_s)]
@@ -63,7 +63,7 @@ def in_background(
             ready = process.stdout.readline() if process.stdout else ""
             if not ready:
                 process.wait()
-                raise FailedPrecondition(f"the system did not start: {said.read_text().strip()}")
+                raise FailedPrecondition(f"the system did not start: {said.read_text().strip().removeprefix('error ')}")
             yield Background(home, json.loads(ready)["address"], process)
         finally:
             process.send_signal(signal.SIGTERM)
