@@ -1,0 +1,227 @@
+"""TrainingService through a running gateway, on a real Valkey."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from wintergarden.jobs import LogWritten, MetricsReported
+from wintergarden.service.testing import details_of
+from wintergarden.wire import training_pb2 as pb
+from wintergarden.wire.pool import methods
+
+METHODS = methods("wintergarden.v1.TrainingService")
+CATALOGUE = {
+    "architectures": [
+        {
+            "name": "lenet5",
+            "summary": "LeNet-5",
+            "source": "LeCun 1998",
+            "task": "image-classification",
+            "hyperparameters_schema": {
+                "additionalProperties": False,
+                "properties": {"epochs": {"type": "integer", "minimum": 1, "maximum": 200}},
+            },
+            "datasets": ["digits"],
+        }
+    ],
+    "datasets": [
+        {
+            "name": "digits",
+            "summary": "8 by 8 digits",
+            "source": "UCI",
+            "task": "image-classification",
+            "input_shape": [1, 8, 8],
+            "class_labels": list("0123456789"),
+            "split_sizes": {"train": 1437, "test": 360},
+        }
+    ],
+}
+
+
+@pytest.fixture
+def deployment(deploy: Callable[[str], Any]) -> Any:
+    deployed = deploy("socket")
+    deployed.jobs.publish_catalogue(CATALOGUE)
+    return deployed
+
+
+def ask(deployment: Any, name: str, timeout: float = 20, **fields: Any) -> Any:
+    method = METHODS[name]
+    call = deployment.channel.unary_unary(
+        method.path, method.request.SerializeToString, method.response.FromString
+    )
+    return call(method.request(**fields), timeout=timeout)
+
+
+def watch(deployment: Any, job_id: str, cursor: str = "") -> Iterator[Any]:
+    call = deployment.channel.unary_stream(
+        METHODS["WatchJob"].path,
+        pb.WatchJobRequest.SerializeToString,
+        pb.WatchJobResponse.FromString,
+    )
+    return call(pb.WatchJobRequest(job_id=job_id, cursor=cursor), timeout=30)
+
+
+def submit(deployment: Any, request_id: str = "", **fields: Any) -> Any:
+    spec = pb.TrainingSpec(**{"architecture": "lenet5", "dataset": "digits", **fields})
+    return ask(deployment, "SubmitTraining", training=spec, request_id=request_id).job
+
+
+def refusal(call: Callable[[], Any]) -> Any:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def test_what_can_be_trained_is_what_the_trainers_registered(deployment: Any) -> None:
+    (architecture,) = ask(deployment, "DescribeArchitectures").architectures
+    assert (architecture.name, list(architecture.datasets)) == ("lenet5", ["digits"])
+    schema = json.loads(architecture.hyperparameters_schema_json)
+    assert schema["properties"]["epochs"]["maximum"] == 200
+    (dataset,) = ask(deployment, "DescribeDatasets").datasets
+    assert list(dataset.input_shape) == [1, 8, 8]
+    assert dict(dataset.split_sizes) == {"train": 1437, "test": 360}
+
+
+def test_a_job_from_submission_to_its_end(deployment: Any) -> None:
+    job = submit(deployment, hyperparameters_json='{"epochs": 3}', seed=7)
+    assert job.state == pb.JOB_STATE_QUEUED
+    assert job.queue_position == 1
+    assert job.training.model == "lenet5-digits"
+    assert json.loads(job.training.hyperparameters_json) == {"epochs": 3}
+    stream = watch(deployment, job.id)
+
+    attempt = deployment.jobs.claim(job.id, "worker-1", 30.0)
+    attempt.set_progress(0.5, "train")
+    attempt.emit([(MetricsReported({"loss": 0.25}), 10), (LogWritten("info", "half way"), 10)])
+    running = ask(deployment, "GetJob", job_id=job.id).job
+    assert (running.state, running.phase, running.progress) == (pb.JOB_STATE_RUNNING, "train", 0.5)
+    assert (running.worker, running.attempt) == ("worker-1", 1)
+    assert attempt.offer(4)
+    attempt.succeed("lenet5-digits", 4, {"test_accuracy": 0.99})
+
+    events = [message.event for message in stream]
+    assert [e.WhichOneof("event") for e in events if e.WhichOneof("event") != "progress"] == [
+        "state", "state", "metrics", "log", "state",
+    ]  # fmt: skip
+    states = [e.state.state for e in events if e.WhichOneof("event") == "state"]
+    assert states == [pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_SUCCEEDED]
+    metrics = next(e for e in events if e.WhichOneof("event") == "metrics")
+    assert (dict(metrics.metrics.values), metrics.step, metrics.fence) == ({"loss": 0.25}, 10, 1)
+    assert abs(metrics.time.ToSeconds() - time.time()) < 60
+
+    # From a cursor, each once; and at the end of all events, nothing.
+    again = [m.event.cursor for m in watch(deployment, job.id, events[1].cursor)]
+    assert again == [e.cursor for e in events[2:]]
+    assert list(watch(deployment, job.id, events[-1].cursor)) == []
+
+    ended = ask(deployment, "GetJob", job_id=job.id).job
+    assert (ended.model_name, ended.model_version) == ("lenet5-digits", 4)
+    assert dict(ended.metrics) == {"test_accuracy": 0.99}
+    assert ended.submitted_at.ToSeconds() <= ended.started_at.ToSeconds()
+    assert ended.started_at.ToSeconds() <= ended.ended_at.ToSeconds()
+
+
+def test_one_request_id_one_job(deployment: Any) -> None:
+    first = submit(deployment, "same-1", seed=1)
+    assert submit(deployment, "same-1", seed=1).id == first.id
+    error = refusal(lambda: submit(deployment, "same-1", seed=2))
+    assert error.code() == grpc.StatusCode.ALREADY_EXISTS
+    assert len(ask(deployment, "ListJobs").jobs) == 1
+
+
+def test_list_and_cancel(deployment: Any) -> None:
+    jobs = [submit(deployment, seed=i).id for i in range(3)]
+    cancelled = ask(deployment, "CancelJob", job_id=jobs[1]).job
+    assert cancelled.state == pb.JOB_STATE_CANCELLED
+    assert {j.id for j in ask(deployment, "ListJobs").jobs} == set(jobs)
+    queued = ask(deployment, "ListJobs", states=[pb.JOB_STATE_QUEUED]).jobs
+    assert {j.id for j in queued} == {jobs[0], jobs[2]}
+    assert len(ask(deployment, "ListJobs", limit=1).jobs) == 1
+    for fields in ({"limit": -1}, {"limit": 1001}, {"states": [0]}, {"states": [77]}):
+        error = refusal(lambda fields=fields: ask(deployment, "ListJobs", **fields))
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "says"),
+    [
+        ({"architecture": "lenet6"}, "NOT_FOUND", "there are lenet5"),
+        ({"dataset": "imagenet"}, "NOT_FOUND", "there are digits"),
+        ({"hyperparameters_json": '{"epochs": 0}'}, "INVALID_ARGUMENT", '"maximum": 200'),
+        ({"hyperparameters_json": '{"epoch": 1}'}, "INVALID_ARGUMENT", "there are epochs"),
+        ({"model": "../etc"}, "INVALID_ARGUMENT", "../etc"),
+    ],
+)
+def test_submissions_that_nobody_can_train(
+    deployment: Any, fields: dict[str, Any], code: str, says: str
+) -> None:
+    error = refusal(lambda: submit(deployment, **fields))
+    assert error.code().name == code
+    assert says in error.details()
+    assert list(ask(deployment, "ListJobs").jobs) == []
+    if "epochs" in fields.get("hyperparameters_json", ""):
+        violation = details_of(error)["BadRequest"].field_violations[0]
+        assert violation.field == "training.hyperparameters.epochs"
+
+
+@pytest.mark.parametrize("name", ["GetJob", "CancelJob"])
+def test_no_such_job(deployment: Any, name: str) -> None:
+    error = refusal(lambda: ask(deployment, name, job_id="nothing"))
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+    error = refusal(lambda: list(watch(deployment, "nothing")))
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_no_trainer_yet(deploy: Callable[[str], Any]) -> None:
+    deployment = deploy("socket")
+    error = refusal(lambda: submit(deployment))
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert "no trainer has registered" in error.details()
+
+
+def test_without_redis_it_stays_up_and_recovers(deployment: Any) -> None:
+    job = submit(deployment)
+    deployment.valkey.kill()
+    try:
+        error = refusal(lambda: ask(deployment, "GetJob", job_id=job.id))
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert "Redis at redis://127.0.0.1" in error.details()
+        assert deployment.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(
+            b"x", timeout=5
+        ) == b"x"  # fmt: skip
+    finally:
+        deployment.valkey.start()
+    assert ask(deployment, "GetJob", job_id=job.id).job.id == job.id
+
+
+def test_a_watcher_that_leaves_frees_its_thread(deployment: Any) -> None:
+    job = submit(deployment)
+    for _ in range(3):
+        stream = watch(deployment, job.id)
+        next(stream)
+        stream.cancel()  # type: ignore[attr-defined]
+    end = time.monotonic() + 10
+    while any(a.streams for a in deployment.app.server.admissions):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_watchers_do_not_hold_up_a_stop(deployment: Any) -> None:
+    job = submit(deployment)
+    stream = watch(deployment, job.id)
+    next(stream)
+    started = time.monotonic()
+    stopping = threading.Thread(target=deployment.app.stop, args=(20,))
+    stopping.start()
+    error = refusal(lambda: list(stream))
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    stopping.join(10)
+    assert time.monotonic() - started < 5
