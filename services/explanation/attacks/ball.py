@@ -47,6 +47,11 @@ class Ball:
                 "value_range",
             )
 
+    def finite_range(self) -> tuple[float, float] | tuple[()]:
+        """Lowest and highest valid value, or nothing where there is no bound."""
+        bounded = math.isfinite(self.low) and math.isfinite(self.high)
+        return (self.low, self.high) if bounded else ()
+
     def check_centre(self, x: Array) -> None:
         """Refuse an input the ball cannot be drawn around.
 

@@ -83,7 +83,7 @@ def kernel_shap(
         InvalidArgument: too few evaluations to tell the players apart, or too many.
     """
     players, per_coalition = game.players.count, len(game.background)
-    coalitions = _coalitions(players, per_coalition, max_evaluations)
+    coalitions = coalition_budget(players, per_coalition, max_evaluations)
     base, outputs = np.broadcast_arrays(game.empty_value(), game.full_values(rows))
     if targets is not None:
         base, outputs = (np.take_along_axis(v, targets[:, None], axis=1) for v in (base, outputs))
@@ -143,7 +143,7 @@ def minimum_evaluations(players: int, background_rows: int) -> int:
     return (2 + 2 * minimum_pairs(players)) * background_rows
 
 
-def _coalitions(players: int, background_rows: int, max_evaluations: int) -> int:
+def coalition_budget(players: int, background_rows: int, max_evaluations: int) -> int:
     """How many coalitions may be evaluated, the empty and the full one included."""
     if minimum_evaluations(players, 1) * players > MAX_CELLS:
         raise InvalidArgument(

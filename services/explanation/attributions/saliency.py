@@ -27,6 +27,6 @@ def saliency(gradient: Gradient, rows: Array, targets: Array, outputs: int) -> A
         targets: [N], which output of each row.
         outputs: K.
     """
-    weights = np.zeros((len(rows), outputs), np.float32)
+    weights = np.zeros((len(rows), outputs), rows.dtype)
     weights[np.arange(len(rows)), targets] = 1
     return gradient(rows, weights).astype(np.float64)

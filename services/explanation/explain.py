@@ -1,0 +1,180 @@
+"""Attributions of one request: what is asked, which method answers, what comes with the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.explanation.arrays import Array
+from services.explanation.attributions.game import Game
+from services.explanation.attributions.kernel_shap import coalition_budget, kernel_shap
+from services.explanation.attributions.players import Players
+from services.explanation.attributions.saliency import saliency
+from services.explanation.background import choose_background
+from services.explanation.heads import Head
+from services.explanation.inputs import check_classes, check_rows
+from services.explanation.subject import Subject
+from wintergarden.errors import InvalidArgument
+from wintergarden.store import Manifest
+
+MAX_EVALUATIONS = 20_000_000
+"""Model rows of one request; a bound for those who set no deadline."""
+
+SMALL_IMAGE = 100
+GRID = 7
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainQuery:
+    """What a caller wants; empty values ask for the default.
+
+    Attributes:
+        rows: [N, …].
+        input_name: As the caller calls the input.
+        targets: Output indices, one per row or one for all; the predicted one if empty.
+        output_name: Which output.
+        players: "features", (rows, columns) of a grid, or a feature mask.
+        background: [B, …].
+        background_summary: "mean" or "sample".
+        max_evaluations: Model rows per explained row.
+        seed: Of what is drawn.
+    """
+
+    rows: Array
+    input_name: str = ""
+    targets: tuple[int, ...] = ()
+    output_name: str = ""
+    players: str | tuple[int, int] | Array = ""
+    background: Array | None = None
+    background_summary: str = ""
+    max_evaluations: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The answer. Empty arrays where a method has no such number.
+
+    Shape:
+        rows, attributions: (N, …).
+        player_values, standard_errors: (N, M).
+        targets, outputs: (N,); base_values, efficiency_gaps: (N,) or empty.
+    """
+
+    manifest: Manifest
+    method: str
+    head: Head
+    rows: Array
+    targets: Array
+    outputs: Array
+    attributions: Array
+    player_values: Array
+    standard_errors: Array
+    base_values: Array
+    efficiency_gaps: Array
+    evaluations: int
+    seed: int = 0
+    is_exact: bool = False
+    background: str = ""
+
+
+Attribution = Callable[[Subject, ExplainQuery, Head, Array, Array], Explanation]
+"""Subject, query, head, the head's outputs [N, K] and the targets [N] to an explanation."""
+
+
+def explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Explanation:
+    """Check the query against the model and let the method answer it.
+
+    Raises:
+        InvalidArgument: naming the field, what was got and what is allowed.
+    """
+    rows = check_rows(subject, query.rows, query.input_name)
+    head = subject.head(query.output_name)
+    outputs = subject.outputs(rows, head)
+    targets = check_classes(query.targets, len(rows), outputs.shape[1], "targets")
+    if targets is None:
+        targets = outputs.argmax(axis=1)
+    return method(subject, query, head, outputs, targets)
+
+
+def by_kernel_shap(
+    subject: Subject, query: ExplainQuery, head: Head, outputs: Array, targets: Array
+) -> Explanation:
+    """Values of players, with their errors."""
+    players = _players(query.players, query.rows.shape[1:])
+    background = choose_background(subject, query.background, query.background_summary)
+    coalitions = coalition_budget(players.count, len(background.rows), query.max_evaluations)
+    total = coalitions * len(background.rows) * len(query.rows)
+    if total > MAX_EVALUATIONS:
+        raise InvalidArgument(
+            f"{len(query.rows)} rows × {coalitions} coalitions × {len(background.rows)} background "
+            f"rows are {total} evaluations; {MAX_EVALUATIONS} are allowed in one request",
+            "max_evaluations",
+        )
+    game = Game(lambda rows: subject.outputs(rows, head), players, background.rows)
+    answer = kernel_shap(
+        game,
+        query.rows,
+        targets=targets,
+        max_evaluations=query.max_evaluations,
+        seed=query.seed,
+    )
+    values = answer.values[..., 0]
+    return Explanation(
+        manifest=subject.manifest,
+        method="kernel_shap",
+        head=head,
+        rows=query.rows,
+        targets=targets,
+        outputs=answer.outputs[:, 0],
+        attributions=players.to_elements(values),
+        player_values=values,
+        standard_errors=answer.standard_errors[..., 0],
+        base_values=answer.base_values[:, 0],
+        efficiency_gaps=answer.efficiency_gaps[:, 0],
+        evaluations=answer.evaluations + len(query.rows),
+        seed=query.seed,
+        is_exact=answer.is_exact,
+        background=background.description,
+    )
+
+
+def by_saliency(
+    subject: Subject, query: ExplainQuery, head: Head, outputs: Array, targets: Array
+) -> Explanation:
+    """The gradient of each row's target."""
+    nothing = np.zeros((len(query.rows), 0))
+    return Explanation(
+        manifest=subject.manifest,
+        method="saliency",
+        head=head,
+        rows=query.rows,
+        targets=targets,
+        outputs=np.take_along_axis(outputs, targets[:, None], axis=1)[:, 0].astype(np.float64),
+        attributions=saliency(
+            lambda rows, weights: subject.gradient(rows, weights, head),
+            query.rows,
+            targets,
+            outputs.shape[1],
+        ),
+        player_values=nothing,
+        standard_errors=nothing,
+        base_values=np.zeros(0),
+        efficiency_gaps=np.zeros(0),
+        evaluations=2 * len(query.rows),
+    )
+
+
+def _players(choice: str | tuple[int, int] | Array, shape: tuple[int, ...]) -> Players:
+    if isinstance(choice, np.ndarray):
+        return Players.mask(choice, shape)
+    if isinstance(choice, tuple):
+        return Players.grid(shape, *choice)
+    if choice == "features" or len(shape) not in (2, 3):
+        return Players.features(shape)
+    height, width = shape[-2:]
+    if height * width <= SMALL_IMAGE:
+        return Players.grid(shape, height, width)
+    return Players.grid(shape, min(GRID, height), min(GRID, width))

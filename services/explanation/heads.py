@@ -1,0 +1,97 @@
+"""Which tensor of a graph is explained or attacked, and on what scale it speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+
+from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.store import Manifest
+
+Space = Literal["logit", "probability", "value"]
+
+_FLOATS = ("FP16", "FP32", "FP64")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A tensor [N, K] of the graph.
+
+    Attributes:
+        name: Of the tensor; usually an output of the graph.
+        space: What its numbers are.
+    """
+
+    name: str
+    space: Space
+
+
+def explained_head(manifest: Manifest, output_name: str) -> Head:
+    """The output named, else the logits, else the first output of a float type.
+
+    Raises:
+        InvalidArgument: no such output, or none to explain.
+    """
+    floats = [o.name for o in manifest.outputs if o.datatype in _FLOATS]
+    if output_name and output_name not in floats:
+        raise InvalidArgument(
+            f"{_label(manifest)} has no float output '{output_name}'; it has "
+            f"{', '.join(floats) or 'none'}",
+            "output_name",
+        )
+    if not floats:
+        raise Unsupported(f"{_label(manifest)} has no float output to explain")
+    name = output_name or ("logits" if "logits" in floats else floats[0])
+    return Head(name, _space(manifest, name))
+
+
+def attacked_head(manifest: Manifest, model: onnx.ModelProto, output_name: str) -> Head:
+    """The logits whose cross-entropy an attack climbs.
+
+    An output that comes out of a Softmax saturates, and its cross-entropy would be taken of
+    another softmax: then the Softmax's own input is the head. An output of unknown meaning is
+    taken for logits.
+
+    Raises:
+        InvalidArgument: no such output.
+        Unsupported: it is a value, or probabilities without a Softmax in the graph.
+    """
+    head = explained_head(manifest, output_name)
+    if manifest.task == "regression":
+        raise Unsupported(f"{_label(manifest)} is a regression; attacks need classes")
+    producer = next((n for n in model.graph.node if head.name in n.output), None)
+    if producer is not None and producer.op_type == "Softmax":
+        return Head(producer.input[0], "logit")
+    if head.space == "probability" or (producer is not None and producer.op_type == "Sigmoid"):
+        raise Unsupported(
+            f"output '{head.name}' of {_label(manifest)} is probabilities that no Softmax of the "
+            "graph makes, so there are no logits to attack; name an output of logits"
+        )
+    return Head(head.name, "logit")
+
+
+def exposing(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """The model with `tensor` among its outputs."""
+    if tensor in {o.name for o in model.graph.output}:
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    copy.graph.output.append(next(v for v in inferred if v.name == tensor))
+    return copy
+
+
+def _space(manifest: Manifest, name: str) -> Space:
+    output = next(o for o in manifest.outputs if o.name == name)
+    told = f"{name} {output.meaning}".lower()
+    if "logit" in told or "log-probability" in told:
+        return "logit"
+    if "probabilit" in told:
+        return "probability"
+    return "value"
+
+
+def _label(manifest: Manifest) -> str:
+    return f"model '{manifest.model}' version {manifest.version}"

@@ -1,0 +1,161 @@
+"""Which pictures an answer comes with, and what is written on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.explanation.arrays import Array
+from services.explanation.attack import Adversarial, Robustness
+from services.explanation.explain import Explanation
+from services.explanation.render.bars import bars
+from services.explanation.render.curve import curve
+from services.explanation.render.heat_map import heat_map
+from services.explanation.render.panda import Verdict, panda
+from services.explanation.render.style import Caption, is_image
+from wintergarden.store import Manifest
+
+MAX_PICTURES = 16
+_DIGEST_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG under a file name."""
+
+    name: str
+    content: bytes
+
+
+def explanation_pictures(answer: Explanation) -> list[Picture]:
+    """A heat map for each image, a bar chart for each row of a table."""
+    return [
+        Picture(f"{answer.method.replace('_', '-')}-{row}.png", _explanation_picture(answer, row))
+        for row in range(min(len(answer.rows), MAX_PICTURES))
+    ]
+
+
+def adversarial_pictures(answer: Adversarial) -> list[Picture]:
+    """Three panels for each image; tables have none."""
+    if not is_image(answer.rows.shape[1:]):
+        return []
+    return [
+        Picture(f"{answer.method}-{row}.png", _adversarial_picture(answer, row))
+        for row in range(min(len(answer.rows), MAX_PICTURES))
+    ]
+
+
+def robustness_pictures(answer: Robustness) -> list[Picture]:
+    """The curve."""
+    caption = Caption(
+        title=f"Accuracy under {answer.method.upper()}",
+        subtitle=f"{_name(answer.manifest)}, {answer.examples} held-out examples",
+        legend=f"ε: largest change of any element (L∞), in units of {answer.balls[0].units}",
+        notes=(_digest(answer.manifest),),
+    )
+    radii = [ball.epsilon for ball in answer.balls]
+    return [Picture(f"robustness-{answer.method}.png", curve(radii, answer.accuracies, caption))]
+
+
+def _explanation_picture(answer: Explanation, row: int) -> bytes:
+    label = class_label(answer.manifest, int(answer.targets[row]))
+    is_class = answer.manifest.task != "regression"
+    what = f"{answer.head.space} of “{label}”" if is_class else "predicted value"
+    has_players = bool(answer.player_values.size)
+    caption = Caption(
+        title=f"What speaks for “{label}”?" if is_class else "What makes this value?",
+        subtitle=f"{_name(answer.manifest)}: {what} = {_number(answer.outputs[row])}",
+        legend=f"contribution to the {what}" if has_players else f"gradient of the {what}",
+        notes=(*_sums(answer, row), _digest(answer.manifest)),
+    )
+    shape = answer.rows.shape[1:]
+    if is_image(shape):
+        planes = answer.attributions[row].reshape(-1, *shape[-2:])
+        # A superpixel spans the channels and has one value; gradients of channels add up.
+        attribution = planes[0] if has_players else planes.sum(axis=0)
+        value_range = _range(answer.manifest, answer.rows[row])
+        return heat_map(answer.rows[row], attribution, value_range, caption)
+    values = answer.player_values[row] if has_players else answer.attributions[row].reshape(-1)
+    names = [f"player {i}" for i in range(len(values))]
+    if len(values) == answer.rows[row].size:
+        names = [f"feature {i} = {x:.4g}" for i, x in enumerate(answer.rows[row].reshape(-1))]
+    return bars(names, values, answer.standard_errors[row], caption)
+
+
+def _sums(answer: Explanation, row: int) -> list[str]:
+    """The equation of additive attributions with its numbers."""
+    if not answer.base_values.size:
+        return ["where a small change would move the output; not what the output is made of"]
+    total, gap = answer.player_values[row].sum(), abs(answer.efficiency_gaps[row])
+    how = "every coalition"
+    if not answer.is_exact:
+        error = answer.standard_errors[row].max()
+        how = f"drawn with seed {answer.seed}, standard errors up to {error:.2g}"
+    return [
+        f"f(x) = φ₀ + Σφ: {_number(answer.outputs[row])} = "
+        f"{_number(answer.base_values[row])} {'−' if total < 0 else '+'} {_number(abs(total))}, "
+        f"efficiency gap {gap:.1e}",
+        f"φ₀: {answer.background}",
+        f"{answer.evaluations} model rows for {len(answer.rows)} explained, {how}",
+    ]
+
+
+def _adversarial_picture(answer: Adversarial, row: int) -> bytes:
+    manifest, ball = answer.manifest, answer.ball
+    wanted = int(answer.labels[row])
+
+    def verdict(predictions: Array, confidences: Array) -> Verdict:
+        seen = int(predictions[row])
+        return Verdict(class_label(manifest, seen), float(confidences[row]), seen == wanted)
+
+    aim, step = "", "ε · sign ∇ₓJ(θ, x, y)"
+    if answer.targets is not None:
+        step = "−ε · sign ∇ₓJ(θ, x, t)"
+        aim = f", aimed at “{class_label(manifest, int(answer.targets[row]))}”"
+    distance = answer.distances_linf[row]
+    return panda(
+        answer.rows[row],
+        answer.adversarial[row],
+        _range(manifest, answer.rows[row]),
+        epsilon=f"ε = {ball.epsilon:g}",
+        before=verdict(answer.predictions_before, answer.confidences_before),
+        after=verdict(answer.predictions_after, answer.confidences_after),
+        caption=Caption(
+            title=f"{answer.method.upper()}{aim}",
+            subtitle=_name(manifest),
+            legend=f"{step}, clipped",
+            notes=(
+                f"largest change {distance:.6g} ≤ ε (L∞), in units of {ball.units}; "
+                f"clipped to the valid range [{ball.low:g}, {ball.high:g}]",
+                _digest(manifest),
+            ),
+        ),
+    )
+
+
+def class_label(manifest: Manifest, index: int) -> str:
+    """What the class is called, or its number."""
+    labels = manifest.class_labels
+    return labels[index] if index < len(labels) else str(index)
+
+
+def _range(manifest: Manifest, row: Array) -> tuple[float, float]:
+    told = manifest.inputs[0].value_range
+    if told is not None:
+        return told
+    low, high = float(np.min(row)), float(np.max(row))
+    return (low, high) if low < high else (low, low + 1.0)
+
+
+def _name(manifest: Manifest) -> str:
+    return f"{manifest.model} version {manifest.version}"
+
+
+def _number(value: float) -> str:
+    """Three decimals and a real minus."""
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _digest(manifest: Manifest) -> str:
+    return f"model.onnx sha256 {manifest.digest[:_DIGEST_SHOWN]}…"

@@ -1,0 +1,52 @@
+"""Accuracy against the radius of an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.ticker import PercentFormatter
+
+from services.explanation.render.style import (
+    BAD,
+    FAINT,
+    INK,
+    MUTED,
+    Caption,
+    figure,
+    inches,
+    plain_axes,
+    to_png,
+    write,
+)
+
+
+def curve(
+    epsilons: Sequence[float],
+    accuracies: Sequence[float],
+    caption: Caption,
+) -> bytes:
+    """A line from the clean accuracy downwards, each point with its number."""
+    bottom = 0.75 + 0.2 * len(caption.notes)
+    sheet = figure(7.2, bottom + 3.2 + 1.05)
+    write(sheet, caption)
+    axes = inches(sheet, 0.75, bottom, 6.1, 3.2)
+    plain_axes(axes)
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    points = sorted(zip(epsilons, accuracies, strict=True))
+    x, y = [e for e, _ in points], [a for _, a in points]
+    axes.fill_between(x, y, color=BAD, alpha=0.08, linewidth=0)
+    axes.plot(x, y, color=BAD, linewidth=2, marker="o", markersize=6, markeredgecolor="white")
+    for epsilon, accuracy in points:
+        axes.annotate(
+            f"{accuracy:.1%}", (epsilon, accuracy), textcoords="offset points", xytext=(5, 7),
+            size=9, color=INK,
+        )  # fmt: skip
+    span = (x[-1] - x[0]) or 1.0
+    axes.set_xlim(x[0] - 0.02 * span, x[-1] + 0.08 * span)
+    axes.set_ylim(0, 1.09)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel(caption.legend, size=9.5, color=MUTED)
+    axes.set_ylabel("accuracy", size=9.5, color=MUTED)
+    return to_png(sheet)

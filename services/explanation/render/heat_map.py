@@ -1,0 +1,80 @@
+"""An image beside its attributions."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+
+from services.explanation.arrays import Array
+from services.explanation.render.style import (
+    DIVERGING,
+    INK,
+    MUTED,
+    Caption,
+    figure,
+    frame,
+    inches,
+    show_image,
+    symmetric,
+    to_png,
+    write,
+)
+
+_SIDE = 3.2
+_GHOST = 0.28
+_EDGE = 0.4
+_DRAWING = 64 * 64
+
+
+def heat_map(
+    image: Array,
+    attribution: Array,
+    value_range: tuple[float, float],
+    caption: Caption,
+) -> bytes:
+    """The image, and over its outline what each part contributed.
+
+    Args:
+        image: [H, W] or [C, H, W].
+        attribution: [H, W]; red above zero, blue below, zero in the middle of the scale.
+        value_range: What is black and what is white.
+        caption: The words around it.
+    """
+    height, width = attribution.shape
+    across, up = _SIDE * min(1, width / height), _SIDE * min(1, height / width)
+    bottom = 0.5 + 0.2 * len(caption.notes)
+    sheet = figure(2 * across + 1.75, bottom + up + 1.25)
+    write(sheet, caption)
+
+    original = inches(sheet, 0.3, bottom, across, up)
+    show_image(original, image, *value_range)
+    original.set_title("input", size=10, color=MUTED, loc="left")
+
+    colours = inches(sheet, 0.55 + across, bottom, across, up)
+    frame(colours)
+    scale = symmetric(attribution)
+    colours.imshow(attribution, cmap=DIVERGING, norm=scale, interpolation="nearest")
+    _outline(colours, image, value_range)
+    colours.set_title("attribution", size=10, color=MUTED, loc="left")
+
+    bar = inches(sheet, 0.68 + 2 * across, bottom, 0.14, up)
+    sheet.colorbar(ScalarMappable(scale, DIVERGING), cax=bar)
+    bar.tick_params(labelsize=8.5, colors=MUTED, length=0)
+    for spine in bar.spines.values():
+        spine.set_visible(False)
+    bar.set_ylabel(caption.legend, size=9, color=INK)
+    return to_png(sheet)
+
+
+def _outline(axes: Axes, image: Array, value_range: tuple[float, float]) -> None:
+    """Where the image was: the edge of what is bright, or a shade where edges would be many."""
+    low, high = value_range
+    height, width = image.shape[-2:]
+    bright = (image.astype(np.float64).reshape(-1, height, width).mean(axis=0) - low) / (high - low)
+    if height * width <= _DRAWING and bright.min() < _EDGE < bright.max():
+        axes.contour(bright, levels=[_EDGE], colors=[INK], linewidths=0.9, alpha=0.75)
+    else:
+        shade = np.zeros((height, width, 4))
+        shade[..., 3] = _GHOST * np.clip(1 - bright, 0, 1)
+        axes.imshow(shade, interpolation="nearest")

@@ -1,0 +1,209 @@
+"""Translates wintergarden.v1.ExplanationService to the methods and back. No model code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+import structlog
+
+from services.explanation.arrays import Array
+from services.explanation.attack import AttackQuery, attack, evaluate_robustness
+from services.explanation.explain import ExplainQuery, explain
+from services.explanation.methods import METHODS, attack_method, attribution
+from services.explanation.pictures import (
+    Picture,
+    adversarial_pictures,
+    explanation_pictures,
+    robustness_pictures,
+)
+from services.explanation.subject import Subject, Subjects
+from services.explanation.turns import Turns
+from wintergarden.errors import Cancelled, DeadlineExceeded, InvalidArgument, InvalidTensor
+from wintergarden.service.transport import Call, Route, unary
+from wintergarden.store import Manifest
+from wintergarden.wire import explanation_pb2 as pb
+from wintergarden.wire import tensor_pb2, tensors
+
+SERVICE = "wintergarden.v1.ExplanationService"
+
+_log = structlog.get_logger(__name__)
+
+
+class Servicer:
+    """The four calls. Each waits for its turn before it computes."""
+
+    def __init__(self, subjects: Subjects, turns: Turns) -> None:
+        self._subjects = subjects
+        self._turns = turns
+
+    def routes(self) -> list[Route]:
+        return [
+            unary(SERVICE, "ListMethods", self.list_methods, is_inline=True),
+            unary(SERVICE, "Explain", self.explain),
+            unary(SERVICE, "Attack", self.attack),
+            unary(SERVICE, "EvaluateRobustness", self.evaluate_robustness),
+        ]
+
+    def list_methods(self, request: pb.ListMethodsRequest, call: Call) -> pb.ListMethodsResponse:
+        return pb.ListMethodsResponse(
+            methods=[
+                pb.ListMethodsResponse.Method(
+                    name=m.name,
+                    kind=m.kind,
+                    summary=m.summary,
+                    needs_gradient=m.needs_gradient,
+                    source=m.source,
+                )
+                for m in METHODS
+            ]
+        )
+
+    def explain(self, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
+        method = attribution(request.method)
+        query = ExplainQuery(
+            rows=_array(request, "input"),
+            input_name=request.input.name,
+            targets=tuple(request.targets),
+            output_name=request.output_name,
+            players=_players(request),
+            background=_array(request, "background") if request.HasField("background") else None,
+            background_summary=request.background_summary,
+            max_evaluations=request.max_evaluations,
+            seed=request.seed,
+        )
+        with self._examined(request, call) as subject:
+            answer = explain(method.run, subject, query)
+            pictures = explanation_pictures(answer) if request.render else []
+        return pb.ExplainResponse(
+            model=_identity(answer.manifest),
+            method=method.name,
+            output_name=answer.head.name,
+            output_space=answer.head.space,
+            attributions=tensors.to_message("attributions", answer.attributions),
+            player_values=tensors.to_message("player_values", answer.player_values),
+            standard_errors=tensors.to_message("standard_errors", answer.standard_errors),
+            targets=answer.targets,
+            base_values=answer.base_values,
+            outputs=answer.outputs,
+            efficiency_gaps=answer.efficiency_gaps,
+            evaluations=answer.evaluations,
+            seed=answer.seed,
+            exact=answer.is_exact,
+            background=answer.background,
+            pictures=_messages(pictures),
+        )
+
+    def attack(self, request: pb.AttackRequest, call: Call) -> pb.AttackResponse:
+        method = attack_method(request.method)
+        query = AttackQuery(
+            rows=_array(request, "input"),
+            epsilon_linf=request.epsilon_linf,
+            input_name=request.input.name,
+            labels=tuple(request.labels),
+            targets=tuple(request.targets),
+            value_range=tuple(request.value_range),
+            output_name=request.output_name,
+        )
+        with self._examined(request, call) as subject:
+            answer = attack(method.name, method.run, subject, query)
+            pictures = adversarial_pictures(answer) if request.render else []
+        return pb.AttackResponse(
+            model=_identity(answer.manifest),
+            method=method.name,
+            adversarial=tensors.to_message(subject.input.name, answer.adversarial),
+            predictions_before=answer.predictions_before,
+            predictions_after=answer.predictions_after,
+            confidences_before=answer.confidences_before,
+            confidences_after=answer.confidences_after,
+            distances_linf=answer.distances_linf,
+            successes=answer.successes,
+            epsilon_linf=answer.ball.epsilon,
+            units=answer.ball.units,
+            value_range=answer.ball.finite_range(),
+            pictures=_messages(pictures),
+            output_name=answer.head.name,
+        )
+
+    def evaluate_robustness(
+        self, request: pb.EvaluateRobustnessRequest, call: Call
+    ) -> pb.EvaluateRobustnessResponse:
+        method = attack_method(request.method)
+        with self._examined(request, call) as subject:
+            answer = evaluate_robustness(
+                method.name,
+                method.run,
+                subject,
+                tuple(request.epsilons_linf),
+                request.max_examples,
+            )
+            pictures = robustness_pictures(answer) if request.render else []
+        return pb.EvaluateRobustnessResponse(
+            model=_identity(answer.manifest),
+            method=method.name,
+            epsilons_linf=[ball.epsilon for ball in answer.balls],
+            accuracies=answer.accuracies,
+            examples=answer.examples,
+            units=answer.balls[0].units,
+            pictures=_messages(pictures),
+        )
+
+    @contextmanager
+    def _examined(
+        self,
+        request: pb.ExplainRequest | pb.AttackRequest | pb.EvaluateRobustnessRequest,
+        call: Call,
+    ) -> Iterator[Subject]:
+        """The model version asked for, in this request's turn; one line of log at the end."""
+        checkpoint = _checkpoint(call)
+        with self._turns.taken(checkpoint):
+            start = monotonic()
+            subject = self._subjects.open(request.model_name, request.model_version, checkpoint)
+            yield subject
+            _log.info(
+                call.method.rsplit("/", 1)[-1],
+                model=request.model_name,
+                version=subject.manifest.version,
+                method=request.method,
+                ms=round(1000 * (monotonic() - start), 1),
+            )
+
+
+def _checkpoint(call: Call) -> Callable[[], None]:
+    def checkpoint() -> None:
+        if call.is_gone:
+            raise Cancelled("the client has gone")
+        if call.is_cancelled:
+            raise DeadlineExceeded("the deadline passed before the answer was ready")
+
+    return checkpoint
+
+
+def _array(request: pb.ExplainRequest | pb.AttackRequest, field: str) -> Array:
+    if not request.HasField(field):
+        raise InvalidTensor(f"the request has no {field}", field)
+    return tensors.from_message(getattr(request, field), field)
+
+
+def _players(request: pb.ExplainRequest) -> str | tuple[int, int] | Array:
+    chosen = request.players.WhichOneof("players")
+    if chosen == "grid":
+        return (request.players.grid.rows, request.players.grid.columns)
+    if chosen == "feature_mask":
+        return tensors.from_message(request.players.feature_mask, "feature mask")
+    if chosen == "features" and not request.players.features:
+        raise InvalidArgument("players.features is false; leave players out for the default")
+    return chosen or ""
+
+
+def _identity(manifest: Manifest) -> tensor_pb2.ModelIdentity:
+    return tensor_pb2.ModelIdentity(
+        name=manifest.model, version=manifest.version, digest=manifest.digest
+    )
+
+
+def _messages(pictures: Iterable[Picture]) -> list[tensor_pb2.Picture]:
+    return [
+        tensor_pb2.Picture(name=p.name, media_type="image/png", content=p.content) for p in pictures
+    ]

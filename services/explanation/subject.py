@@ -1,0 +1,170 @@
+"""A model version under examination: its outputs and gradients as functions of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import onnx
+
+from services.explanation.arrays import Array
+from services.explanation.backprop import cotangent_name, differentiate, gradient_name
+from services.explanation.cache import ByteBoundedCache
+from services.explanation.heads import Head, attacked_head, explained_head, exposing
+from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, Unsupported
+from wintergarden.runtime import RuntimeOptions, Session, open_session
+from wintergarden.store import Artefact, Manifest, ModelStore, Reference, TensorInfo
+from wintergarden.store.reference import read_reference
+
+MODEL_FILE, REFERENCE_FILE = "model.onnx", "reference.npz"
+_BATCH_BYTES = 1 << 20
+_SESSION_OVERHEAD = 2  # weights are held once by ONNX Runtime and once packed for its kernels
+
+
+class Subject:
+    """The served file itself, run in batches of bounded size.
+
+    Attributes:
+        manifest: What the version says about itself.
+        input: The one input that is explained and attacked.
+        label: What messages call it.
+    """
+
+    def __init__(
+        self,
+        artefact: Artefact,
+        cache: ByteBoundedCache,
+        options: RuntimeOptions,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self.manifest: Manifest = artefact.manifest
+        self.label = f"model '{self.manifest.model}' version {self.manifest.version}"
+        if len(self.manifest.inputs) != 1:
+            names = ", ".join(i.name for i in self.manifest.inputs)
+            raise Unsupported(f"{self.label} has the inputs {names}; explained are models of one")
+        self.input: TensorInfo = self.manifest.inputs[0]
+        self._artefact = artefact
+        self._cache = cache
+        self._options = options
+        self._checkpoint = checkpoint
+
+    def head(self, output_name: str) -> Head:
+        """What is explained."""
+        return explained_head(self.manifest, output_name)
+
+    def logits_head(self, output_name: str) -> Head:
+        """What is attacked."""
+        key = ("logits head", self.manifest.digest, output_name)
+        head: Head = self._cache.get(
+            key, lambda: (attacked_head(self.manifest, self._model(), output_name), 1)
+        )
+        return head
+
+    def outputs(self, rows: Array, head: Head) -> Array:
+        """The head's [R, K] for rows [R, …].
+
+        Raises:
+            Unsupported: it is not one vector per row.
+        """
+        session: Session = self._cache.get(
+            ("forward", self.manifest.digest, head.name),
+            lambda: self._session(exposing(self._model(), head.name)),
+        )
+        batches = self._batches(rows)
+        parts = [session.run({self.input.name: batch}, [head.name])[0] for batch in batches]
+        outputs = np.concatenate(parts)
+        if outputs.ndim == 1 and len(outputs) == len(rows):
+            outputs = outputs[:, None]
+        if outputs.ndim != 2 or len(outputs) != len(rows):
+            raise Unsupported(
+                f"output '{head.name}' of {self.label} has shape {list(outputs.shape)} for "
+                f"{len(rows)} rows; explained are outputs [N, K]"
+            )
+        return outputs
+
+    def gradient(self, rows: Array, weights: Array, head: Head, rule: str = "gradient") -> Array:
+        """∂(Σ weights · head)/∂rows, of the rows' shape; weights are [R, K].
+
+        Raises:
+            Unsupported: an operator on the way has no backward rule.
+            InvalidArgument: the input is not of a float type.
+        """
+        session: Session = self._cache.get(
+            (rule, self.manifest.digest, head.name),
+            lambda: self._session(
+                differentiate(self._model(), self.input.name, rule, output=head.name)
+            ),
+        )
+        wanted = [gradient_name(self.input.name)]
+        parts, start = [], 0
+        for batch in self._batches(rows):
+            cotangent = weights[start : start + len(batch)]
+            start += len(batch)
+            feeds = {self.input.name: batch, cotangent_name(head.name): cotangent}
+            parts.append(session.run(feeds, wanted)[0])
+        return np.concatenate(parts)
+
+    def reference(self) -> Reference:
+        """Held-out examples and the background.
+
+        Raises:
+            FailedPrecondition: the version came without any.
+        """
+
+        def read() -> tuple[Reference, int]:
+            reference = read_reference(self._artefact.read(REFERENCE_FILE))
+            arrays = [*reference.inputs.values(), reference.background]
+            return reference, sum(a.nbytes for a in arrays)
+
+        try:
+            found: Reference = self._cache.get(("reference", self._reference_digest()), read)
+        except NotFound as error:
+            raise FailedPrecondition(
+                f"{self.label} came without reference examples; send the background or the "
+                "examples with the request"
+            ) from error
+        return found
+
+    def _reference_digest(self) -> str:
+        info = self.manifest.files.get(REFERENCE_FILE)
+        return "" if info is None else info.sha256
+
+    def _model(self) -> onnx.ModelProto:
+        return onnx.load_model_from_string(self._artefact.read(MODEL_FILE))
+
+    def _session(self, model: onnx.ModelProto) -> tuple[Session, int]:
+        content = model.SerializeToString()
+        return open_session(content, self._options), _SESSION_OVERHEAD * len(content)
+
+    def _batches(self, rows: Array) -> Iterator[Array]:
+        step = max(1, _BATCH_BYTES * len(rows) // max(1, rows.nbytes))
+        for start in range(0, len(rows), step):
+            self._checkpoint()
+            yield rows[start : start + step]
+
+
+class Subjects:
+    """Opens model versions of a store; sessions are shared between requests."""
+
+    def __init__(self, store: ModelStore, options: RuntimeOptions, cache_bytes: int) -> None:
+        self._store = store
+        self._options = options
+        self.cache = ByteBoundedCache(cache_bytes)
+
+    def open(self, model: str, version: int, checkpoint: Callable[[], None]) -> Subject:
+        """A version of a model; 0 is the latest.
+
+        Args:
+            model: Its name.
+            version: Its number.
+            checkpoint: Called before each batch; raises to end the work.
+
+        Raises:
+            NotFound: naming what there is.
+            InvalidArgument: no name or number of a version.
+        """
+        if version < 0:
+            raise InvalidArgument(f"model_version={version}: 0 (latest) or above", "model_version")
+        number = version or self._store.latest_version(model)
+        artefact = self._store.fetch(model, number)
+        return Subject(artefact, self.cache, self._options, checkpoint)
