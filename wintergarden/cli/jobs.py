@@ -82,7 +82,8 @@ def watch(
 ) -> None:
     """Replay a job's events, then follow them until it ends.
 
-    Exits with 1 when the job failed or was cancelled.
+    Exits with 1 when the job failed or was cancelled. As JSON, a line for
+    each event and one for the job's record at the end.
 
     \b
     Examples:
@@ -91,7 +92,7 @@ def watch(
     """
     with session(address) as client:
         job = follow(client.jobs.handle(job_id), as_json=as_json, cursor=cursor)
-    tell_end(job, quiet=as_json)
+    tell_end(job, as_json=as_json)
 
 
 @app.command()

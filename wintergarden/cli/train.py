@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from wintergarden.cli.output import AsJson, aside, people, print_json, table
+from wintergarden.cli.output import AsJson, aside, people, print_json, table, waiting
 from wintergarden.cli.progress import JobProgress, metrics_line
 from wintergarden.cli.session import HERE, Address, session
 from wintergarden.client import Client, Job, JobHandle, JobState
@@ -76,9 +76,7 @@ def train(
             print_json(handle.job) if as_json else people.print(handle.id)
             return
         job = follow(handle, as_json=as_json)
-    if as_json:
-        print_json(job, indent=None)
-    tell_end(job, quiet=as_json)
+    tell_end(job, as_json=as_json)
 
 
 def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job:
@@ -88,22 +86,30 @@ def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job
             print_json(
                 {"event": type(event).__name__, "job_id": handle.id} | vars(event), indent=None
             )
-        return handle.refresh()
+        return _ended(handle)
     aside.print(f"job {handle.id}", style="dim")
     title = f"{handle.job.architecture} on {handle.job.dataset}"
     with JobProgress(title, aside) as progress:
         for event in handle.watch(cursor=cursor):
             progress.show(event)
-    return handle.refresh()
+    return _ended(handle)
 
 
-def tell_end(job: Job, *, quiet: bool = False) -> None:
+def _ended(handle: JobHandle) -> Job:
+    """The record of a job whose events have ended; what it trained is served by then."""
+    with waiting("loading the model", quiet=not aside.is_terminal):
+        return handle.wait()
+
+
+def tell_end(job: Job, *, as_json: bool = False) -> None:
     """What became of the job. Exits with status 1 when it did not succeed."""
+    if as_json:
+        print_json(job, indent=None)
+    elif job.state is not JobState.SUCCEEDED:
+        aside.print(f"[bold red]{job.state}[/] {escape(job.reason)}", soft_wrap=True)
     if job.state is not JobState.SUCCEEDED:
-        if not quiet:
-            aside.print(f"[bold red]{job.state}[/] {escape(job.reason)}", soft_wrap=True)
         raise typer.Exit(1)
-    if not quiet:
+    if not as_json:
         people.print(f"[bold]{job.model}[/] version {job.model_version}")
         people.print(metrics_line(job.metrics))
 

@@ -99,9 +99,11 @@ class AsyncJobHandle:
 
         Of a job that succeeded also for its model: when this returns, `infer` works.
         """
-        async for _ in self.watch(timeout_s=timeout_s):
-            pass
         job = await self.refresh()
+        if not job.state.is_final:
+            async for _ in self.watch(timeout_s=timeout_s):
+                pass
+            job = await self.refresh()
         if job.state is JobState.SUCCEEDED:
             await self._client.wait_until_served(job.model, version=job.model_version)
         return job

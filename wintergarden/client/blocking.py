@@ -98,9 +98,11 @@ class JobHandle:
 
         Of a job that succeeded also for its model: when this returns, `infer` works.
         """
-        for _ in self.watch(timeout_s=timeout_s):
-            pass
         job = self.refresh()
+        if not job.state.is_final:
+            for _ in self.watch(timeout_s=timeout_s):
+                pass
+            job = self.refresh()
         if job.state is JobState.SUCCEEDED:
             self._client.wait_until_served(job.model, version=job.model_version)
         return job

@@ -273,3 +273,24 @@ def test_waiting_for_a_model_ends_when_the_server_has_refused_it(server: Any, as
     server.on("RepositoryIndex", lambda request, _: index)
     with pytest.raises(errors.FailedPrecondition, match="sha256 differs"):
         ask(lambda c: c.wait_until_served("m", version=2))
+
+
+def test_waiting_for_a_job_whose_model_is_served(server: Any, ask: Ask) -> None:
+    record = training_pb2.Job(
+        id="j", state=training_pb2.JOB_STATE_SUCCEEDED, model_name="m", model_version=3
+    )
+    server.on("GetJob", lambda request, _: training_pb2.GetJobResponse(job=record))
+    asked = failing(0, lambda request, _: pb.ModelReadyResponse(ready=True))
+    server.on("ModelReady", asked)
+
+    def question(client: Any) -> Any:
+        if isinstance(client, wintergarden.Client):
+            return client.jobs.handle("j").wait()
+
+        async def asynchronous() -> Any:
+            return await (await client.jobs.handle("j")).wait()
+
+        return asynchronous()
+
+    assert ask(question).model_version == 3
+    assert [(request.name, request.version) for request in asked.seen] == [("m", "3")]

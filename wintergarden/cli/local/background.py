@@ -63,7 +63,9 @@ def in_background(
             ready = process.stdout.readline() if process.stdout else ""
             if not ready:
                 process.wait()
-                raise FailedPrecondition(f"the system did not start: {said.read_text().strip().removeprefix('error ')}")
+                raise FailedPrecondition(
+                    f"the system did not start: {said.read_text().strip().removeprefix('error ')}"
+                )
             yield Background(home, json.loads(ready)["address"], process)
         finally:
             process.send_signal(signal.SIGTERM)
