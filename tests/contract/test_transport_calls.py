@@ -188,6 +188,16 @@ def _consume(channel: grpc.Channel, kind: str) -> None:
         ask(channel)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_cannot_end_the_threads_that_serve(serve: Any, kind: str) -> None:
+    def handler(call: Call) -> None:
+        raise SystemExit(3)
+
+    channel = serve(KINDS[kind](handler), workers=1, max_streams=1)
+    for _ in range(3):
+        assert failure(lambda: _consume(channel, kind)).code() == grpc.StatusCode.INTERNAL
+
+
 def test_failure_after_messages_of_a_stream(serve: Any) -> None:
     def handler(call: Call) -> None:
         call.send(b"1")

@@ -10,7 +10,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
+from gateway import models, training
 from gateway.app import EXPLANATION, INFERENCE
 from wintergarden.service.testing import details_of
 
@@ -149,3 +151,20 @@ def test_many_at_once_get_their_own_answers(deploy: Callable[[str], Any], plane:
     for thread in clients:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_reflection_describes_every_service(deploy: Callable[[str], Any], plane: str) -> None:
+    stream = deploy(plane).channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    services = [INFERENCE, EXPLANATION, models.SERVICE, training.SERVICE]
+    asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=s) for s in services]
+    asked.append(reflection_pb2.ServerReflectionRequest(list_services=""))
+    *described, listed = stream(iter(asked), timeout=10)
+    assert all(d.file_descriptor_response.file_descriptor_proto for d in described)
+    names = {service.name for service in listed.list_services_response.service}
+    # Through the socket it is inference that answers, and it lists what it serves itself.
+    assert names >= ({INFERENCE} if plane == "socket" else set(services))

@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from time import monotonic
 
+import structlog
+
 from wintergarden.errors import DeadlineExceeded
 from wintergarden.service.errors import StatusError, status_of
 from wintergarden.service.transport.call import Call
 from wintergarden.service.transport.route import Handler, Route
 from wintergarden.service.transport.workers import Workers
+
+_log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
@@ -61,7 +65,10 @@ class Dispatcher:
                     inline.put(None)
                     break
                 waiting += more
-            self._run(waiting)
+            try:
+                self._run(waiting)
+            except Exception:  # handlers cannot get here; nothing may end this thread
+                _log.exception("calls could not be dispatched")
 
     def _run(self, waiting: list[Call]) -> None:
         batches: dict[str, list[Call]] = {}
@@ -80,7 +87,7 @@ class Dispatcher:
         for path, calls in batches.items():
             try:
                 routes[path].batch_handler(calls)  # type: ignore[misc]  # not None, see above
-            except Exception as error:
+            except BaseException as error:
                 decided = StatusError(status_of(error, path))  # one trace for the batch
                 for call in calls:
                     call.fail(decided)
@@ -93,7 +100,7 @@ def guarded(handler: Handler, call: Call) -> None:
         return
     try:
         handler(call)
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: a handler must not end a thread of ours
         call.fail(error)
 
 

@@ -11,7 +11,9 @@ Transport = Literal["native", "grpcio"]
 
 def default_io_threads() -> int:
     """Two, but one where Python and the models have no core to spare (measured on two cores)."""
-    return 1 if len(os.sched_getaffinity(0)) <= 2 else 2
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return 1 if cores <= 2 else 2
 
 
 @dataclass(frozen=True)
