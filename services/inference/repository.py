@@ -7,8 +7,9 @@ One thread, the watcher's, makes the changes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from services.inference.codec import ResponseWriter
@@ -38,10 +39,10 @@ class Model:
     signature: Signature
     engine: Engine[Any]
     load_seconds: float
-    responses: ResponseWriter = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "responses", ResponseWriter(self.signature))
+    @cached_property
+    def responses(self) -> ResponseWriter:
+        return ResponseWriter(self.signature)
 
 
 @dataclass(frozen=True, eq=False)

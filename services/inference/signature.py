@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from services.inference.batching import Array
 from wintergarden.errors import InvalidTensor
@@ -28,24 +29,25 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     is_rowwise: bool
-    input_positions: dict[str, int] = field(init=False, repr=False, compare=False)
-    output_positions: dict[str, int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        positions = ("input_positions", self.inputs), ("output_positions", self.outputs)
-        for name, specs in positions:
-            object.__setattr__(self, name, {spec.name: i for i, spec in enumerate(specs)})
+    @cached_property
+    def input_positions(self) -> dict[str, int]:
+        return {spec.name: i for i, spec in enumerate(self.inputs)}
+
+    @cached_property
+    def output_positions(self) -> dict[str, int]:
+        return {spec.name: i for i, spec in enumerate(self.outputs)}
+
+    @cached_property
+    def has_fixed_cost(self) -> bool:
+        """The cost of a run depends on nothing but its number of rows."""
+        start = 1 if self.is_rowwise else 0
+        return all(-1 not in spec.shape[start:] for spec in self.inputs)
 
     @property
     def label(self) -> str:
         """What messages call the model version."""
         return f"model {self.model!r} version {self.version}"
-
-    @property
-    def has_fixed_cost(self) -> bool:
-        """The cost of a run depends on nothing but its number of rows."""
-        start = 1 if self.is_rowwise else 0
-        return all(-1 not in spec.shape[start:] for spec in self.inputs)
 
     def rows(self, feeds: Sequence[Array]) -> int:
         """What a request counts for: its examples, or 1 where axis 0 does not count them.
@@ -56,7 +58,7 @@ class Signature:
         if not self.is_rowwise:
             return 1
         rows = len(feeds[0])
-        for spec, feed in zip(self.inputs, feeds, strict=True):
+        for spec, feed in zip(self.inputs[1:], feeds[1:], strict=True):
             if len(feed) != rows:
                 raise self.invalid(
                     spec.name,
@@ -69,6 +71,8 @@ class Signature:
 
     def form(self, feeds: Sequence[Array]) -> Hashable:
         """Requests of equal form can be concatenated along axis 0."""
+        if self.has_fixed_cost:
+            return None  # all are alike
         return tuple(feed.shape[1:] for feed in feeds)
 
     def invalid(self, name: str, problem: str, kind: str = "input") -> InvalidTensor:

@@ -16,7 +16,6 @@ import torch
 
 from trainer.data.registry import load
 from trainer.recipes.classification import evaluate, train
-from trainer.recipes.hyperparameters import validate
 from trainer.zoo.registry import find
 
 
@@ -28,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     dataset, architecture = load("mnist-5k"), find("lenet5")
-    hyperparameters = validate(architecture, {"augment": not arguments.no_augment})
+    hyperparameters = architecture.hyperparameters.parse({"augment": not arguments.no_augment})
     accuracies = []
     for seed in range(arguments.seeds):
         wall, cpu = time.perf_counter(), time.process_time()
