@@ -103,6 +103,8 @@ def by_kernel_shap(
     subject: Subject, query: ExplainQuery, head: Head, outputs: Array, targets: Array
 ) -> Explanation:
     """Values of players, with their errors."""
+    if query.seed < 0:
+        raise InvalidArgument(f"seed={query.seed}: 0 or above", "seed")
     players = _players(query.players, query.rows.shape[1:])
     background = choose_background(subject, query.background, query.background_summary)
     coalitions = coalition_budget(players.count, len(background.rows), query.max_evaluations)

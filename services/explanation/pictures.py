@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import shorten
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from wintergarden.store import Manifest
 
 MAX_PICTURES = 16
 _DIGEST_SHOWN = 12
+_LABEL_SHOWN = 32
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,10 @@ def _adversarial_picture(answer: Adversarial, row: int) -> bytes:
 
 
 def class_label(manifest: Manifest, index: int) -> str:
-    """What the class is called, or its number."""
+    """What the class is called, in few words, or its number."""
     labels = manifest.class_labels
-    return labels[index] if index < len(labels) else str(index)
+    text = labels[index] if index < len(labels) else ""
+    return shorten(text, _LABEL_SHOWN, placeholder="…") or str(index)
 
 
 def _range(manifest: Manifest, row: Array) -> tuple[float, float]:

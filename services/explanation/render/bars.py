@@ -64,10 +64,10 @@ def bars(
     for place, length, whisker in zip(places, lengths, whiskers, strict=True):
         beyond = length + (0.03 * reach + whisker) * (1 if length >= 0 else -1)
         side = "left" if length >= 0 else "right"
-        axes.text(beyond, place, f"{length:+.3g}", va="center", ha=side, size=8.5, color=INK)
+        axes.text(beyond, place, _signed(length), va="center", ha=side, size=8.5, color=INK)
     axes.set_yticks(places, labels, color=INK, size=9.5)
     low, high = min(0.0, *lengths), max(0.0, *lengths)
-    room = 0.22 * reach + max(whiskers)
+    room = 0.32 * reach + max(whiskers)
     axes.set_xlim(
         low - (room if low < 0 else 0.04 * reach), high + (room if high > 0 else 0.04 * reach)
     )
@@ -77,3 +77,7 @@ def bars(
     axes.set_axisbelow(True)
     axes.set_xlabel(caption.legend, size=9, color=MUTED)
     return to_png(sheet)
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.3g}".replace("-", "−")

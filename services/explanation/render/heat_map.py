@@ -72,7 +72,8 @@ def _outline(axes: Axes, image: Array, value_range: tuple[float, float]) -> None
     low, high = value_range
     height, width = image.shape[-2:]
     bright = (image.astype(np.float64).reshape(-1, height, width).mean(axis=0) - low) / (high - low)
-    if height * width <= _DRAWING and bright.min() < _EDGE < bright.max():
+    is_drawing = image.size == height * width <= _DRAWING  # one channel, few pixels
+    if is_drawing and bright.min() < _EDGE < bright.max():
         axes.contour(bright, levels=[_EDGE], colors=[INK], linewidths=0.9, alpha=0.75)
     else:
         shade = np.zeros((height, width, 4))

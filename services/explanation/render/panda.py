@@ -73,7 +73,7 @@ def panda(
     for axes, verdict in ((first, before), (third, after)):
         colour = GOOD if verdict.is_right else BAD
         axes.text(0.5, -0.1, verdict.label, transform=axes.transAxes, ha="center", va="center",
-                  size=14, weight="bold", color=colour)  # fmt: skip
+                  size=min(14, 230 / len(verdict.label)), weight="bold", color=colour)  # fmt: skip
         axes.text(0.5, -0.2, f"{_percent(verdict.confidence)} confidence", transform=axes.transAxes,
                   ha="center", va="center", size=10, color=INK)  # fmt: skip
     second.text(0.5, -0.1, epsilon, transform=second.transAxes, ha="center", va="center",

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from services.explanation.arrays import Array
 
@@ -48,6 +49,8 @@ def figure(width: float, height: float) -> Figure:
 
 
 def to_png(sheet: Figure) -> bytes:
+    for text in sheet.findobj(Text):
+        text.set_parse_math(False)  # a label may hold dollar signs
     buffer = io.BytesIO()
     sheet.savefig(buffer, format="png", facecolor=PAPER, metadata={"Software": "Wintergarden"})
     return buffer.getvalue()

@@ -73,6 +73,11 @@ def test_curve(count: int) -> None:
     opened(curve(np.linspace(0.3, 0, count), rng.random(count), CAPTION))
 
 
+def test_words_are_taken_literally() -> None:
+    hostile = Caption("$\\frac{$", "a $ and a $", "$_$", ("%s {} \\n",))
+    opened(bars(["$^$"], np.ones(1), np.zeros(0), hostile))
+
+
 def test_threads_draw_the_same_picture() -> None:
     image, attribution = rng.random((28, 28)), rng.normal(size=(28, 28))
     alone = heat_map(image, attribution, (0, 1), CAPTION)
