@@ -24,8 +24,7 @@ class Store(Protocol):
     """What the watcher needs of `wintergarden.store.ModelStore`."""
 
     def fingerprint(self) -> str: ...
-    def list_models(self) -> list[str]: ...
-    def list_versions(self, model: str) -> list[int]: ...
+    def published(self) -> dict[str, list[int]]: ...
 
 
 class Watcher:
@@ -103,8 +102,7 @@ class Watcher:
                 pause = max(1.0, self._poll_interval_s)
 
     def _read_store(self) -> None:
-        store = self._store
-        self._published = {name: sorted(store.list_versions(name)) for name in store.list_models()}
+        self._published = self._store.published()
         published = {(n, v) for n, versions in self._published.items() for v in versions}
         for entry in self._repository.entries():
             key = (entry.name, entry.version)
@@ -164,7 +162,7 @@ class Watcher:
         if entry.state is State.READY:
             self._withdraw(entry)
             return
-        reason = f"only the latest {self._versions_served} versions of a model are served"
+        reason = f"not among the latest {self._versions_served} (INFERENCE_VERSIONS_SERVED)"
         if entry.reason != reason:
             self._repository.put(Entry(entry.name, entry.version, State.UNAVAILABLE, reason))
 

@@ -69,12 +69,12 @@ class ModelStore:
 
     def list_models(self) -> list[str]:
         """Models that have a published version, in alphabetical order."""
-        return sorted(self._published())
+        return sorted(self.published())
 
     def list_versions(self, model: str) -> list[int]:
         """Published versions of a model, ascending; [] when there is no such model."""
         validate_model_name(model)
-        return self._published().get(model, [])
+        return self.published().get(model, [])
 
     def latest_version(self, model: str) -> int:
         """The highest published version.
@@ -194,7 +194,8 @@ class ModelStore:
             draft.write("model.onnx", onnx_bytes)
             return draft.commit(fields)
 
-    def _published(self) -> dict[str, list[int]]:
+    def published(self) -> dict[str, list[int]]:
+        """The published versions of every model, ascending, in one look at the storage."""
         published: dict[str, list[int]] = {}
         for key in self._objects.find(MANIFEST):
             _, model, folder, _ = key.split("/")

@@ -108,7 +108,7 @@ def test_only_the_latest_versions_are_kept(world):
         world.publish("m", NEGATIVE)
     _, client = world.serve(versions_served=1)
     assert state(client, "m", 3) == ("READY", "")
-    assert "only the latest 1 versions" in state(client, "m", 1)[1]
+    assert "not among the latest 1" in state(client, "m", 1)[1]
     ready = client.RepositoryIndex(pb.RepositoryIndexRequest(ready=True)).models
     assert [m.version for m in ready] == ["3"]
 

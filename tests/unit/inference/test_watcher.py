@@ -15,18 +15,15 @@ from wintergarden.runtime import TensorSpec
 
 class Store:
     def __init__(self, **published):
-        self.published = {name: set(versions) for name, versions in published.items()}
+        self.versions = {name: set(versions) for name, versions in published.items()}
         self.lists = 0
 
     def fingerprint(self):
-        return repr(sorted((n, sorted(v)) for n, v in self.published.items()))
+        return repr(sorted((n, sorted(v)) for n, v in self.versions.items()))
 
-    def list_models(self):
+    def published(self):
         self.lists += 1
-        return sorted(self.published)
-
-    def list_versions(self, model):
-        return sorted(self.published[model])
+        return {name: sorted(versions) for name, versions in self.versions.items()}
 
 
 class Identity:
@@ -102,7 +99,7 @@ def test_the_latest_is_loaded_first_and_served_by_default():
 def test_a_new_version_takes_over():
     world = World(Store(a=[1])).settle()
     before = world.repository.resolve("a")
-    world.store.published["a"].add(2)
+    world.store.versions["a"].add(2)
     world.settle()
     assert world.repository.resolve("a").version == 2
     assert world.repository.resolve("a", "1") is before
@@ -111,7 +108,7 @@ def test_a_new_version_takes_over():
 
 def test_a_bad_version_stays_out_with_its_reason_and_the_previous_one_in():
     world = World(Store(a=[1]), bad=[("a", 2)]).settle()
-    world.store.published["a"].add(2)
+    world.store.versions["a"].add(2)
     world.settle()
     assert world.repository.resolve("a").version == 1
     entry = world.repository.get("a", 2)
@@ -148,16 +145,16 @@ def test_only_the_latest_versions_are_served():
     world = World(Store(a=[1, 2, 3, 4])).settle()
     assert world.loads.asked == [("a", 4), ("a", 3)]
     assert world.states["a", 2] is State.UNAVAILABLE
-    with pytest.raises(Unavailable, match="only the latest 2 versions"):
+    with pytest.raises(Unavailable, match="not among the latest 2"):
         world.repository.resolve("a", "1")
 
 
 def test_the_oldest_is_unloaded_only_after_the_newest_is_ready():
     world = World(Store(a=[1]), bad=[("a", 2)], versions_served=1).settle()
-    world.store.published["a"].add(2)
+    world.store.versions["a"].add(2)
     world.settle()
     assert world.states == {("a", 1): State.READY, ("a", 2): State.UNAVAILABLE}
-    world.store.published["a"].add(3)
+    world.store.versions["a"].add(3)
     world.settle()
     assert world.repository.resolve("a").version == 3
     assert world.states["a", 1] is State.UNAVAILABLE
@@ -165,7 +162,7 @@ def test_the_oldest_is_unloaded_only_after_the_newest_is_ready():
 
 def test_an_older_version_comes_back_when_newer_ones_are_deleted():
     world = World(Store(a=[1, 2, 3])).settle()
-    world.store.published["a"] -= {2, 3}
+    world.store.versions["a"] -= {2, 3}
     world.settle()
     assert world.states == {("a", 1): State.READY}
 
@@ -173,7 +170,7 @@ def test_an_older_version_comes_back_when_newer_ones_are_deleted():
 def test_a_deleted_version_finishes_what_it_was_given():
     world = World(Store(a=[1], b=[1])).settle()
     model = world.repository.resolve("a")
-    del world.store.published["a"]
+    del world.store.versions["a"]
     world.settle()
     with pytest.raises(NotFound, match="no model 'a'; models are 'b'"):
         world.repository.resolve("a")
