@@ -105,7 +105,8 @@ def _parser(settings_class: type[BaseSettings], module: str) -> argparse.Argumen
     )
     for name, field in settings_class.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        text = f"{field.description or ''} ({_default(field)}) [{variable(settings_class, name)}]"
+        limits = "; ".join(filter(None, [_limits(field), _default(field)]))
+        text = f"{field.description or ''} ({limits}) [{variable(settings_class, name)}]"
         text = text.replace("%", "%%")
         if field.annotation is bool:
             parser.add_argument(flag, action="store_const", const=True, help=text)
@@ -123,6 +124,16 @@ def _choices(field: FieldInfo) -> list[str]:
     if get_origin(field.annotation) is not Literal:
         return []
     return [str(choice) for choice in get_args(field.annotation)]
+
+
+def _limits(field: FieldInfo) -> str:
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    return ", ".join(
+        f"{word} {getattr(rule, name)}"
+        for rule in field.metadata
+        for name, word in words.items()
+        if hasattr(rule, name)
+    )
 
 
 def _default(field: FieldInfo) -> str:

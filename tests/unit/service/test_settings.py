@@ -119,7 +119,8 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         "--store-uri VALUE model store: a path or s3://bucket/prefix (required) [ROOM_STORE_URI]",
         "--transport native|grpcio",
         "seconds that work under way has to finish",
-        "(default: 20.0) [ROOM_GRACE_S]",
+        "(at least 0; default: 20.0) [ROOM_GRACE_S]",
+        "rows (at least 1, at most 9; default: 3) [ROOM_LIMIT]",
     ):
         assert expected in text
     assert "SecretStr" not in text.replace("SecretStr('**********')", "")
