@@ -387,8 +387,8 @@ def test_an_input_by_another_name(room: Room) -> None:
         room.call("Explain", pb.ExplainRequest(model_name="linear", method="saliency"))
 
 
-SLOW = {"model": "image", "players": "features", "max_evaluations": 200_000}
-IMAGES = np.random.default_rng(1).random((20, 1, 12, 12), np.float32)
+SLOW = {"model": "image", "players": "features", "max_evaluations": 100_000}
+IMAGES = np.random.default_rng(1).random((40, 1, 12, 12), np.float32)
 
 
 def test_a_deadline_ends_the_work_and_gives_the_turn_to_the_next(room: Room) -> None:

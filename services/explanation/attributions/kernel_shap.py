@@ -29,7 +29,7 @@ EXACT_PLAYERS = 12
 """Up to here all 2^M coalitions are evaluated unless fewer evaluations are asked for."""
 
 DEFAULT_COALITIONS = 2048
-MAX_CELLS = 1 << 25
+MAX_CELLS = 1 << 24
 """Coalitions times players: bounds the memory of the regression to a few hundred MiB."""
 
 
