@@ -102,7 +102,6 @@ class Supervision:
             why = f"the training process could not be started: {exc}"
             return lambda: attempt.retry(why)
         with child:
-            child.send({"renewed_until": attempt.expires_at})
             self._log.info("training process started", pid=child.pid)
             self._follow(child)
             return self._end(child)
@@ -119,6 +118,7 @@ class Supervision:
             "store_uri": self._settings.store_uri,
             "work_dir": str(directory.absolute()),
             "fence": self._attempt.fence,
+            "renewed_until": self._attempt.expires_at,
         }
 
     def _follow(self, child: ChildProcess) -> None:

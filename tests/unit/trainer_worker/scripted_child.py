@@ -25,8 +25,8 @@ CATALOGUE = {
 class Control:
     """The supervisor's side of the pipe, read in a thread."""
 
-    def __init__(self) -> None:
-        self.renewed_until = float("inf")
+    def __init__(self, renewed_until: float) -> None:
+        self.renewed_until = renewed_until
         self.is_cancelled = False
         self.is_abandoned = False
         self.may_publish: bool | None = None
@@ -92,7 +92,7 @@ def main() -> None:
         return
     order = json.loads(sys.stdin.readline())
     script = order["hyperparameters"]
-    control = Control()
+    control = Control(order["renewed_until"])
     signal.signal(signal.SIGTERM, lambda *_: setattr(control, "is_cancelled", True))
     store = Path(order["store_uri"])
     me = f"{order['job_id']}-{order['fence']}"
