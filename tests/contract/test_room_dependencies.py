@@ -1,23 +1,43 @@
-"""Each room starts on its own extra alone, as in its image; torch is in the trainer's only."""
+"""Each room runs on its own extra alone, as in its image; torch is in the trainer's only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.environments, pytest.mark.xdist_group("rooms")]
+from wintergarden.cli.local import services
+from wintergarden.cli.local.home import Home
+from wintergarden.cli.local.ports import free_ports
+from wintergarden.client import Client, JobState, connect
+from wintergarden.jobs.testing import ValkeyServer
+from wintergarden.service.healthcheck import ask
 
-# room -> extras of its image, and what must not come with them
+pytestmark = [
+    pytest.mark.environments,
+    pytest.mark.xdist_group("rooms"),
+    pytest.mark.timeout(600),
+]
+
+ROOT = Path(__file__).parents[2]
+
+# room -> its module, the extras of its image, and what must not come with them
 ROOMS = {
-    "services.inference": (
+    "inference": (
+        "services.inference",
         "inference,cpu",
-        {"torch", "celery", "redis", "matplotlib", "onnxscript"},
+        {"torch", "celery", "redis", "onnxscript"},
     ),
-    "services.explanation": ("explanation,cpu", {"torch", "celery", "redis", "onnxscript"}),
-    "gateway": ("gateway", {"torch", "onnxruntime", "matplotlib", "onnxscript"}),
-    "trainer": ("trainer,cpu", {"jsonschema", "shap", "captum"}),
+    "explanation": ("services.explanation", "explanation,cpu", {"torch", "celery", "redis"}),
+    "trainer": ("trainer", "trainer,cpu", {"jsonschema", "shap", "captum"}),
+    "gateway": ("gateway", "gateway", {"torch", "onnxruntime", "matplotlib"}),
 }
 # Every module of the room, and with them all that they need of `wintergarden`.
 IMPORT_ALL = """
@@ -30,10 +50,66 @@ for module in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_starts_on_its_own_extra(room: str, environment: Callable[..., Any]) -> None:
-    extras, absent = ROOMS[room]
+def test_a_room_needs_no_more_than_its_extra(room: str, environment: Callable[..., Any]) -> None:
+    module, extras, absent = ROOMS[room]
     own = environment(extras)
 
-    assert {module for module in absent if own.has(module)} == set()
-    own.run("python", "-c", IMPORT_ALL, room)
-    assert "usage" in own.run("python", "-m", room, "--help").lower()
+    assert [name for name in sorted(absent) if own.has(name)] == []
+    own.run("python", "-W", "error", "-c", IMPORT_ALL, module)
+    assert "usage" in own.run("python", "-m", module, "--help").lower()
+
+
+@pytest.fixture(scope="module")
+def system(
+    environment: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Client, dict[str, subprocess.Popen[bytes]]]]:
+    """The four rooms, each in its own environment."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    home.prepare()
+    ports = free_ports()
+    health = {service.name: service.health for service in services.rooms(ports)}
+    with ExitStack() as stack:
+        redis = stack.enter_context(ValkeyServer(home.valkey))
+        running = {}
+        for room, (module, extras, _) in ROOMS.items():
+            own = environment(extras)
+            log = stack.enter_context(home.log_of(room).open("wb"))
+            running[room] = subprocess.Popen(
+                [own.python, "-m", module],
+                cwd=ROOT,
+                env=own.variables | services.environment(home, ports, redis.url()),
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(running[room].kill)
+        for room, address in health.items():
+            until = time.monotonic() + 90
+            while problem := ask(address):
+                said = home.log_of(room).read_text()[-2000:]
+                assert running[room].poll() is None, f"{room} ended: {said}"
+                assert time.monotonic() < until, f"{room}: {problem}: {said}"
+                time.sleep(0.2)
+        client = stack.enter_context(connect(ports.address("gateway")))
+        yield client, running
+
+
+def test_together_they_train_serve_and_explain(
+    system: tuple[Client, dict[str, subprocess.Popen[bytes]]],
+) -> None:
+    client, _ = system
+    job = client.train("mlp", "wine", {"epochs": 2}, seed=1).wait(timeout_s=240)
+    assert job.state is JobState.SUCCEEDED, job.reason
+
+    client.wait_until_served(job.model, version=job.model_version)
+    wine = np.ones((1, 13), np.float32)
+    assert client.infer(job.model, wine)["probabilities"].shape == (1, 3)
+    assert client.explain(job.model, wine).attributions.shape == (1, 13)
+
+
+def test_each_stops_well_when_asked(
+    system: tuple[Client, dict[str, subprocess.Popen[bytes]]],
+) -> None:
+    _, running = system
+    for process in running.values():
+        process.send_signal(signal.SIGTERM)
+    assert {room: process.wait(60) for room, process in running.items()} == dict.fromkeys(ROOMS, 0)
