@@ -17,7 +17,7 @@ import pytest
 from wintergarden.cli.local.background import Background, in_background
 from wintergarden.cli.local.home import Home
 from wintergarden.client import Client, JobState, connect
-from wintergarden.errors import WintergardenError
+from wintergarden.errors import Unavailable
 
 pytestmark = [
     pytest.mark.e2e,
@@ -44,7 +44,7 @@ def journey(client: Client) -> None:
     assert job.state is JobState.SUCCEEDED, job.reason
     answer = client.infer("wine", WINE, version=job.model_version)
     assert answer["probabilities"].sum() == pytest.approx(1, abs=1e-5)
-    explanation = client.explain("wine", WINE, version=job.model_version, max_evaluations=256)
+    explanation = client.explain("wine", WINE, version=job.model_version)
     assert explanation.model.version == job.model_version
 
 
@@ -54,7 +54,7 @@ def works_again(client: Client) -> None:
     while True:
         try:
             return journey(client)
-        except WintergardenError:
+        except Unavailable:
             if time.monotonic() > give_up_at:
                 raise
             time.sleep(0.2)
