@@ -16,20 +16,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.control import Control
+from trainer.order import Order, parse_order
+from trainer.recipes.watcher import Stopped, Watcher
 from wintergarden.errors import Cancelled, InvalidArgument, NotFound, WintergardenError
 
 # Shares of the whole job, for progress: training takes nearly all of it.
 DATA_END, TRAIN_END, EXPORT_END = 0.03, 0.9, 0.98
 
-HELP = """Trains one model; the worker starts it.
+HELP = """Trains one model. The worker starts it, writes an order (one line of JSON) to its standard
+input and keeps the input open; what happens comes back as lines of JSON on the standard output.
+Ends with 0 and a "result", or with 1 and an "error" whose kind is invalid, failed or cancelled.
 
-Alone, for debugging: give it an order on standard input and keep the input open; it prints what
-happens as JSON lines, asks "publish?" and publishes when it reads {"publish": true}.
+Alone, without a worker, Redis or leave to publish:
 
-  (echo '{"job_id": "try", "model": "lenet5-mnist-5k", "architecture": "lenet5",
-          "dataset": "mnist-5k", "hyperparameters": {"epochs": 2}, "seed": 0,
-          "store_uri": "/tmp/store"}' | tr -d '\\n'; echo; echo '{"publish": true}'; sleep 60) \\
-    | python -m trainer.child
+  python -m trainer.child --alone '{"architecture": "lenet5", "dataset": "mnist-5k",
+      "hyperparameters": {"epochs": 2}, "store_uri": "/tmp/store"}'
 """
 
 
@@ -44,20 +45,27 @@ def main() -> int:
         action="store_true",
         help="print the architectures and data sets that can be trained, as JSON, and exit",
     )
-    if parser.parse_args().catalogue:
+    parser.add_argument(
+        "--alone",
+        metavar="ORDER",
+        help="carry out this order and publish unasked; Ctrl-C stops at the next step",
+    )
+    arguments = parser.parse_args()
+    if arguments.catalogue:
         from trainer.recipes.catalogue import catalogue
 
         sys.stdout.write(json.dumps(catalogue()) + "\n")
         return 0
-    return _serve(Control())
+    return _serve(Control(is_alone=arguments.alone is not None), arguments.alone)
 
 
-def _serve(control: Control) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: control.stop("terminated"))
-    from trainer.recipes.classification import Stopped  # torch, loaded while nobody waits
-
+def _serve(control: Control, text: str | None) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: control.stop("terminated"))
     try:
-        result = _run(control, control.read_order())
+        order = parse_order(control.read_order() if text is None else text)
+        control.listen(order.renewed_until)
+        result = _run(control, order)
     except (Stopped, Cancelled) as error:
         control.say("error", kind="cancelled", reason=str(error))
     except (InvalidArgument, NotFound) as error:
@@ -73,23 +81,24 @@ def _serve(control: Control) -> int:
     return 1
 
 
-def _run(control: Control, order: Mapping[str, Any]) -> dict[str, Any]:
-    import torch
+def _run(control: Control, order: Order) -> dict[str, Any]:
+    import torch  # takes seconds, in which the order has been checked and a stop can be heard
 
-    from trainer.data.registry import load
+    from trainer.data.registry import describe, load
     from trainer.export.publish import publish
-    from trainer.recipes.classification import Watcher, train
-    from trainer.recipes.hyperparameters import validate
+    from trainer.recipes.classification import train
     from trainer.zoo.registry import check_fits, find
     from wintergarden.runtime import available_threads
     from wintergarden.store import open_store
 
-    torch.set_num_threads(available_threads())
-    architecture = find(order["architecture"])
-    hyperparameters = validate(architecture, order["hyperparameters"])
     control.progress("data", 0.0)
-    dataset = load(order["dataset"])
-    check_fits(architecture, dataset.info)
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
+    architecture = find(order.architecture)
+    check_fits(architecture, describe(order.dataset))
+    hyperparameters = architecture.hyperparameters.parse(order.hyperparameters)
+    store = open_store(order.store_uri)
+    store.list_versions(order.model_name)  # a store out of reach is better met before the work
+    dataset = load(order.dataset)
     control.progress("train", DATA_END)
 
     def on_step(step: int, steps: int) -> None:
@@ -99,9 +108,8 @@ def _run(control: Control, order: Mapping[str, Any]) -> dict[str, Any]:
     def on_epoch(step: int, metrics: Mapping[str, float]) -> None:
         control.say("metrics", step=step, values=dict(metrics))
 
-    trained = train(
-        architecture, hyperparameters, dataset, order["seed"], Watcher(on_step, on_epoch)
-    )
+    watcher = Watcher(on_step, on_epoch)
+    trained = train(architecture, hyperparameters, dataset, order.seed, watcher)
     control.say(
         "log",
         level="info",
@@ -113,13 +121,7 @@ def _run(control: Control, order: Mapping[str, Any]) -> dict[str, Any]:
         control.progress("publish", EXPORT_END)
         return control.may_publish(version)
 
-    manifest = publish(
-        open_store(order["store_uri"]),
-        order["model"] or f"{architecture.name}-{dataset.info.name}",
-        trained,
-        order.get("job_id", ""),
-        may_publish,
-    )
+    manifest = publish(store, order.model_name, trained, order.job_id, may_publish)
     return {"model": manifest.model, "version": manifest.version, "metrics": manifest.metrics}
 
 

@@ -1,4 +1,4 @@
-"""The training process's end of the pipe to its supervisor; `trainer.messages` has the words."""
+"""The training process's end of the pipes to its supervisor; `trainer.messages` has the words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import io
 import json
 import os
 import queue
+import sys
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
-from trainer.recipes.classification import Stopped
+from trainer.recipes.watcher import Stopped
 
 PROGRESS_INTERVAL_S = 0.5
 
@@ -21,24 +21,37 @@ class Control:
 
     Takes the process's standard output for itself: whatever a library prints goes to standard
     error instead, where it cannot be taken for a message.
+
+    Args:
+        is_alone: nobody listens at the other end: nothing is read, and publishing is allowed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_alone: bool = False) -> None:
         # Unbuffered: a thread that waits in a buffered read aborts the interpreter's exit.
         self._input = io.FileIO(0, closefd=False)
         self._output = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
         os.dup2(2, 1)
+        self._is_alone = is_alone
         self._lock = threading.Lock()
         self._stop_reason = ""
         self._lease_until = float("inf")
         self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._said_at = 0.0
 
-    def read_order(self) -> Mapping[str, Any]:
-        """The first line of the input: what to do. Then listens for the others."""
-        order: Mapping[str, Any] = json.loads(self._input.readline() or b"null")
-        threading.Thread(target=self._listen, name="control", daemon=True).start()
-        return order
+    def read_order(self) -> bytes:
+        """The first line of the input: what to do."""
+        return self._input.readline()
+
+    def listen(self, renewed_until: float | None) -> None:
+        """From now on hears the other lines, and the end of the input.
+
+        Args:
+            renewed_until: when to stop if no line says otherwise, in Unix seconds.
+        """
+        if renewed_until is not None:
+            self._lease_until = renewed_until
+        if not self._is_alone:
+            threading.Thread(target=self._listen, name="control", daemon=True).start()
 
     def stop(self, reason: str) -> None:
         """Ends the work at its next step; safe in a signal handler."""
@@ -57,7 +70,11 @@ class Control:
             raise Stopped(self._stop_reason)
 
     def progress(self, phase: str, fraction: float, step: int = 0, *, is_due: bool = True) -> None:
-        """Tells how far the whole job is, 0 to 1; at most every half second unless it is due."""
+        """Tells how far the whole job is, 0 to 1; at most every half second unless it is due.
+
+        Raises:
+            Stopped: the work may not go on.
+        """
         self.check()
         now = time.monotonic()
         if is_due or now - self._said_at >= PROGRESS_INTERVAL_S:
@@ -65,10 +82,16 @@ class Control:
             self.say("progress", phase=phase, fraction=round(fraction, 4), step=step)
 
     def may_publish(self, version: int) -> bool:
-        """Asks the supervisor, who holds the job's fence; no answer is a no."""
+        """Asks the supervisor, who holds the job's fence; no answer is a no.
+
+        Raises:
+            Stopped: the work may not go on, whatever the answer was when it was given.
+        """
         self.check()
         self.say("publish?", version=version)
-        return self._answers.get()
+        is_allowed = self._is_alone or self._answers.get()
+        self.check()
+        return is_allowed
 
     def say(self, type_: str, **content: Any) -> None:
         line = json.dumps({"type": type_, **content})
@@ -80,11 +103,16 @@ class Control:
 
     def _listen(self) -> None:
         for line in self._input:
-            message = json.loads(line)
-            if "renewed_until" in message:
-                self._lease_until = float(message["renewed_until"])
-            if "publish" in message:
-                self._answers.put(bool(message["publish"]))
-            if message.get("cancel"):
-                self.stop("cancelled")
+            try:
+                self._hear(json.loads(line))
+            except (ValueError, TypeError, AttributeError) as error:
+                sys.stderr.write(f"not understood: {line[:200]!r}: {error}\n")
         self.stop("the supervisor is gone")
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "renewed_until" in message:
+            self._lease_until = float(message["renewed_until"])
+        if "publish" in message:
+            self._answers.put(message["publish"] is True)
+        if message.get("cancel"):
+            self.stop("cancelled")

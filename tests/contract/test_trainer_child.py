@@ -142,7 +142,16 @@ def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
         ({"architecture": "resnet"}, "no architecture 'resnet'; there are lenet5, mlp"),
         ({"dataset": "cifar"}, "no data set 'cifar'"),
         ({"architecture": "lenet5"}, "cannot be trained on 'wine'"),
-        ({"hyperparameters": {"epochs": -1}}, "greater than or equal to 1, got -1"),
+        ({"hyperparameters": {"epochs": -1}}, "'epochs': got -1; allowed is an integer ≥ 1"),
+        ({"hyperparameters": {"epoch": 1}}, "no hyperparameter 'epoch'; there are batch_size"),
+        (
+            {"hyperparameters": {"optimizer": "sgd", "learning_rate": 10, "l2": 10}},
+            "the loss became",
+        ),
+        ({"model": "../wine"}, "model name '../wine' is not allowed"),
+        ({"store_uri": "ftp://store"}, "store 'ftp://store' is not supported"),
+        ({"seed": 2**63}, "order seed: Input should be less than 9223372036854775808"),
+        ({"dataset": 3}, "order dataset: Input should be a valid string, got 3"),
     ],
 )
 def test_a_bad_order_is_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,11 @@ from trainer.data.dataset import Dataset
 from trainer.data.registry import datasets, load
 from trainer.export.graph import ServedClassifier, export
 from trainer.export.parity import check_parity, run_onnx
-from trainer.recipes.classification import Trained
-from trainer.recipes.hyperparameters import hyperparameters_of, validate
-from trainer.recipes.preprocessing import Preprocessing
+from trainer.recipes.classification import Trained, prepare
 from trainer.zoo import registry
 from trainer.zoo.lenet5 import LeNet5
 from trainer.zoo.mlp import MLP
+from wintergarden.errors import DataLoss, Unsupported
 from wintergarden.runtime import RuntimeOptions, open_session
 
 NAMES = sorted(registry.architectures())
@@ -38,12 +38,10 @@ def smallest_set(name: str) -> Dataset:
 
 
 def untrained(name: str, dataset: Dataset) -> Trained:
-    torch.manual_seed(0)
     architecture = registry.find(name)
-    hyperparameters = validate(architecture, {})
-    network = architecture.build(hyperparameters, dataset.info).eval()
-    preprocessing = Preprocessing(dataset, architecture.image_side)
-    return Trained(architecture, dataset, hyperparameters, 0, network, preprocessing)
+    trained = prepare(architecture, architecture.hyperparameters(), dataset, seed=0)
+    trained.network.eval()
+    return trained
 
 
 def logits(trained: Trained, inputs: Any) -> torch.Tensor:
@@ -117,7 +115,7 @@ def test_the_export_is_the_network(name: str, dataset_name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_hyperparameters_explain_themselves(name: str) -> None:
-    schema = hyperparameters_of(name).model_json_schema()
+    schema = registry.find(name).hyperparameters.schema_document()
     assert schema["additionalProperties"] is False
     for field, described in schema["properties"].items():
         assert described["description"], field
@@ -132,15 +130,48 @@ def test_it_names_its_source(name: str) -> None:
     assert any(c.isdigit() for c in architecture.source), "a source has a year"
 
 
-@pytest.mark.parametrize(
-    ("network", "parameters"),
-    [(LeNet5(), 61_706), (MLP(30, 2), 4_130), (MLP(13, 3, hidden_sizes=()), 42)],
-    ids=["lenet5", "mlp", "mlp without hidden layers"],
-)
-def test_parameter_counts_are_as_documented(network: nn.Module, parameters: int) -> None:
-    assert sum(p.numel() for p in network.parameters()) == parameters
+COUNTS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "lenet5": (LeNet5, 61_706),
+    "mlp": (lambda: MLP(in_features=30, num_classes=2), 4_130),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameter_counts_are_as_documented(name: str) -> None:
+    create, parameters = COUNTS[name]
+    assert sum(p.numel() for p in create().parameters()) == parameters
+    documented = type(create()).__doc__ or ""
+    assert f"{parameters:_}".replace("_", " ") in documented
 
 
 def test_a_name_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="registered twice"):
-        registry.register(registry.find("lenet5"))
+    lenet5 = registry.find("lenet5")
+    with pytest.raises(ValueError, match="'lenet5' is registered twice"):
+        registry.register(
+            "lenet5",
+            summary="another",
+            source="nobody 2026",
+            tasks=lenet5.tasks,
+            hyperparameters=lenet5.hyperparameters,
+        )
+
+
+def test_a_frozen_batch_is_refused() -> None:
+    class OneRow(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            alone = x[:1] + x.sum(dim=0)
+            return alone, alone
+
+    with pytest.raises(Unsupported, match="froze the batch of 'logits' at 1"):
+        export(OneRow(), torch.ones(2, 3), "features")
+
+
+def test_a_graph_that_computes_something_else_is_refused() -> None:
+    dataset = load("wine")
+    served = ServedClassifier(untrained("mlp", dataset)).eval()
+    model = export(served, torch.from_numpy(dataset.train.inputs[:2]), "features")
+    session = open_session(model.SerializeToString(), RuntimeOptions(device="cpu"))
+    with torch.no_grad():
+        next(served.network.parameters())[0, 0] += 0.01
+    with pytest.raises(DataLoss, match="the exported graph is not the network: output"):
+        check_parity(served, session, dataset)

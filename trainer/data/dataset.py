@@ -28,6 +28,7 @@ class DatasetInfo:
         value_range: lowest and highest value there can be; None where there is none.
         class_labels: in the order of the class indices.
         split_sizes: examples in train, validation and test.
+        feature_names: of a table's columns.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DatasetInfo:
     value_range: tuple[float, float] | None
     class_labels: tuple[str, ...]
     split_sizes: dict[str, int]
+    feature_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

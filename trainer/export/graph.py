@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
-from contextlib import redirect_stdout
 
 import onnx
 import torch
@@ -48,17 +46,17 @@ def export(served: nn.Module, example: Tensor, input_name: str) -> onnx.ModelPro
         Unsupported: the exporter froze the batch dimension.
     """
     served.eval()
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        # The exporter warns about its own dependencies (torch 2.13, onnxscript 0.7).
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # It logs at each export that torchvision, whose operators nobody here uses, is missing.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # torch 2.13 warns about its own use of its own pytree.
+        warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
         program = torch.onnx.export(
             served,
             (example,),
             input_names=[input_name],
             output_names=[LOGITS, PROBABILITIES],
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),  # AUTO would freeze it silently
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -68,14 +66,25 @@ def export(served: nn.Module, example: Tensor, input_name: str) -> onnx.ModelPro
         raise Unsupported("the exporter returned no program")
     model = program.model_proto
     _forget_source(model)
+    _name_batch(model)
     onnx.checker.check_model(model, full_check=True)
-    for value in (*model.graph.input, *model.graph.output):
-        batch = value.type.tensor_type.shape.dim[0]
-        if batch.HasField("dim_value"):
-            raise Unsupported(
-                f"the exporter froze the batch of {value.name!r} at {batch.dim_value}"
-            )
     return model
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Calls the first axis of inputs and outputs `batch`, for people who look at the graph."""
+    values = [*model.graph.input, *model.graph.output]
+    for value in values:
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise Unsupported(
+                f"the exporter froze the batch of {value.name!r} at {first.dim_value}"
+            )
+    symbol = values[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*values, *model.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param == symbol:
+                axis.dim_param = "batch"
 
 
 def _forget_source(model: onnx.ModelProto) -> None:

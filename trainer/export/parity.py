@@ -13,7 +13,7 @@ from wintergarden.runtime import Session
 
 BATCHES = (1, 2, 7)
 TOLERANCE = 1e-4
-EXTREME = 10.0  # how far beyond the data's own range a table's values are tried
+EXTREME = 10.0  # how many ranges of a feature beyond its range are tried
 
 Outputs = dict[str, Array]
 
@@ -39,14 +39,21 @@ def probes(dataset: Dataset) -> list[Array]:
     """
     held_out = dataset.test.inputs
     one = held_out[:1]
+    low, high = _limits(dataset)
+    alternating = np.where(np.arange(one.size).reshape(one.shape) % 2, low, high)
+    rows = [np.asarray(0.0), np.asarray(1.0), low, high, (low + high) / 2, alternating]
+    strange = [np.broadcast_to(row, one.shape).astype(np.float32) for row in rows]
+    return [*(held_out[:n] for n in BATCHES), *strange, np.concatenate(strange)]
+
+
+def _limits(dataset: Dataset) -> tuple[Array, Array]:
+    """The lowest and highest values worth trying; for tables, well beyond those of each feature."""
     if dataset.info.value_range is not None:
         low, high = dataset.info.value_range
-    else:
-        span = float(np.abs(dataset.train.inputs).max())
-        low, high = -EXTREME * span, EXTREME * span
-    alternating = np.where(np.arange(one.size).reshape(one.shape) % 2, low, high)
-    constants = [np.full_like(one, value) for value in (0.0, low, high, (low + high) / 2)]
-    return [*(held_out[:n] for n in BATCHES), *constants, alternating.astype(np.float32)]
+        return np.asarray(low), np.asarray(high)
+    lows, highs = dataset.train.inputs.min(axis=0), dataset.train.inputs.max(axis=0)
+    beyond = EXTREME * (highs - lows)
+    return lows - beyond, highs + beyond
 
 
 def check_parity(served: nn.Module, session: Session, dataset: Dataset) -> float:

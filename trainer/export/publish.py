@@ -18,7 +18,7 @@ from wintergarden import __version__
 from wintergarden.errors import Cancelled, DataLoss
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import Lineage, Manifest, ManifestFields, ModelStore, TensorInfo
-from wintergarden.store.golden import write_golden
+from wintergarden.store.golden import replay, write_golden
 from wintergarden.store.reference import MAX_EXAMPLES, write_reference
 
 GOLDEN_ROWS = 7
@@ -60,13 +60,13 @@ def publish(
         "parameters": float(sum(p.numel() for p in trained.network.parameters())),
         "train_seconds": sum(row["epoch_seconds"] for row in trained.history),
     }
-    golden_inputs = dataset.test.inputs[:GOLDEN_ROWS]
+    golden_inputs = {info.input_name: dataset.test.inputs[:GOLDEN_ROWS]}
+    golden = write_golden(golden_inputs, run_torch(served, golden_inputs[info.input_name]))
+    # As whoever loads the version will do: what would be refused there is not published here.
+    replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, TOLERANCE)
     with store.publish(model) as draft:
         draft.write("model.onnx", onnx_bytes)
-        draft.write(
-            "golden.npz",
-            write_golden({info.input_name: golden_inputs}, run_torch(served, golden_inputs)),
-        )
+        draft.write("golden.npz", golden)
         draft.write(
             "reference.npz",
             write_reference(
@@ -75,7 +75,7 @@ def publish(
                 dataset.train.inputs[:BACKGROUND_ROWS],
             ),
         )
-        draft.write("weights.safetensors", safetensors.torch.save(trained.network.state_dict()))
+        draft.write("weights.safetensors", safetensors.torch.save(served.state_dict()))
         draft.write("card/README.md", write_card(model, trained, metrics).encode())
         if not may_publish(draft.version):
             raise Cancelled(f"version {draft.version} of {model!r} may not be published")
@@ -89,7 +89,7 @@ def _served_accuracy(outputs: Mapping[str, Any], dataset: Dataset) -> float:
     return float((outputs[LOGITS].argmax(axis=1) == dataset.test.labels).mean())
 
 
-def _fields(trained: Trained, job_id: str, metrics: dict[str, float]) -> ManifestFields:
+def _fields(trained: Trained, job_id: str, metrics: Mapping[str, float]) -> ManifestFields:
     info = trained.dataset.info
     classes = len(info.class_labels)
     return ManifestFields(
@@ -100,7 +100,7 @@ def _fields(trained: Trained, job_id: str, metrics: dict[str, float]) -> Manifes
                 name=info.input_name,
                 datatype="FP32",
                 shape=(-1, *info.input_shape),
-                meaning=info.summary,
+                meaning=", ".join(info.feature_names) or info.summary,
                 units=info.units,
                 value_range=info.value_range,
             ),
@@ -124,14 +124,19 @@ def _fields(trained: Trained, job_id: str, metrics: dict[str, float]) -> Manifes
         hyperparameters=trained.hyperparameters.model_dump(mode="json"),
         preprocessing=trained.preprocessing.describe(),
         class_labels=info.class_labels,
-        metrics=metrics,
+        metrics=dict(metrics),
         tolerances={"fp32": TOLERANCE},
         lineage=Lineage(
             job_id=job_id or None,
-            code_version=f"wintergarden {__version__}, torch {torch.__version__}, "
-            f"{torch.get_num_threads()} threads",
+            code_version=__version__,
             dataset=info.name,
             dataset_digest=trained.dataset.digest,
             seed=trained.seed,
+            # With these and the seed the same, the weights are the same, bit by bit.
+            environment={
+                "torch": torch.__version__,
+                "threads": str(torch.get_num_threads()),
+                "cpu": torch.backends.cpu.get_cpu_capability(),
+            },
         ),
     )

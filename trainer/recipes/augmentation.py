@@ -12,10 +12,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-MAX_ROTATION_DEGREES = 12.0
+MAX_ROTATION_DEGREES = 15.0
 MAX_SHEAR = 0.15
-MAX_SCALE = 0.12
-MAX_SHIFT = 0.18  # of half the image
+MAX_SCALE = 0.15
+MAX_SHIFT = 0.15  # of half the image: 2 pixels of 28
 
 
 def random_affine(images: Tensor, generator: Generator) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.data.registry import datasets
-from trainer.recipes.hyperparameters import hyperparameters_of
 from trainer.zoo.registry import architectures
 
 
@@ -17,13 +16,13 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
                 "name": architecture.name,
                 "summary": architecture.summary,
                 "source": architecture.source,
-                "task": architecture.task,
-                "hyperparameters_schema": hyperparameters_of(name).model_json_schema(),
+                "task": " or ".join(architecture.tasks),
+                "hyperparameters_schema": architecture.hyperparameters.schema_document(),
                 "datasets": [
                     info.name for info in datasets().values() if not architecture.refusal(info)
                 ],
             }
-            for name, architecture in architectures().items()
+            for architecture in architectures().values()
         ],
         "datasets": [
             {

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,38 +14,31 @@ from torch.nn import functional
 
 from trainer.data.dataset import Dataset, Split
 from trainer.recipes.augmentation import random_affine
+from trainer.recipes.hyperparameters import (
+    ClassificationHyperparameters,
+    ImageClassificationHyperparameters,
+)
+from trainer.recipes.optimization import L1, create_optimizer, create_schedule
 from trainer.recipes.preprocessing import Preprocessing
+from trainer.recipes.watcher import Watcher
 from trainer.zoo.registry import Architecture
+from wintergarden.errors import InvalidArgument
 
-SGD_MOMENTUM = 0.9
 EVALUATION_BATCH = 512
-
-
-class Stopped(Exception):
-    """Training was asked to stop, at a step's end."""
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Who follows a training.
-
-    Attributes:
-        on_step: after each optimisation step, with steps done and steps in all; what it raises
-            ends the training.
-        on_epoch: after each epoch, with the steps done and its metrics.
-    """
-
-    on_step: Callable[[int, int], None] = lambda step, steps: None
-    on_epoch: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
 
 
 @dataclass
 class Trained:
-    """What a training was and leaves behind; the network has the weights of `kept_epoch`."""
+    """What a training was and leaves behind; the network has the weights of `kept_epoch`.
+
+    Attributes:
+        history: per epoch, train_loss (with smoothed labels, without penalties), validation_loss
+            and validation_accuracy, learning_rate of its last step, and epoch_seconds.
+    """
 
     architecture: Architecture
     dataset: Dataset
-    hyperparameters: Any
+    hyperparameters: ClassificationHyperparameters
     seed: int
     network: nn.Module
     preprocessing: Preprocessing
@@ -54,9 +46,28 @@ class Trained:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+def prepare(
+    architecture: Architecture,
+    hyperparameters: ClassificationHyperparameters,
+    dataset: Dataset,
+    seed: int,
+) -> Trained:
+    """A network with random weights that depend on the seed alone, not trained yet."""
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    return Trained(
+        architecture=architecture,
+        dataset=dataset,
+        hyperparameters=hyperparameters,
+        seed=seed,
+        network=architecture.network.build(hyperparameters, dataset.info),
+        preprocessing=Preprocessing(dataset, architecture.image_side),
+    )
+
+
 def train(
     architecture: Architecture,
-    hyperparameters: Any,
+    hyperparameters: ClassificationHyperparameters,
     dataset: Dataset,
     seed: int,
     watcher: Watcher | None = None,
@@ -68,65 +79,71 @@ def train(
 
     Args:
         architecture: what to build.
-        hyperparameters: as `hyperparameters.validate` returns them.
+        hyperparameters: of the architecture's class.
         dataset: what to learn from.
         seed: of initial weights, order, dropout and augmentation.
         watcher: who follows.
+
+    Raises:
+        InvalidArgument: these hyperparameters let the weights explode.
     """
     watcher = watcher or Watcher()
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
+    trained = prepare(architecture, hyperparameters, dataset, seed)
+    network, preprocessing = trained.network, trained.preprocessing
     generator = Generator().manual_seed(seed)
-    preprocessing = Preprocessing(dataset, architecture.image_side)
-    network = architecture.build(hyperparameters, dataset.info)
-    trained = Trained(architecture, dataset, hyperparameters, seed, network, preprocessing)
-
-    steps_per_epoch = math.ceil(len(dataset.train) / hyperparameters.batch_size)
-    steps = steps_per_epoch * hyperparameters.epochs
-    optimizer = _optimizer(network, hyperparameters)
-    scheduler = _scheduler(optimizer, hyperparameters, steps)
-    is_augmented = getattr(hyperparameters, "augment", False)
-    best_loss, kept_weights, step = math.inf, copy.deepcopy(network.state_dict()), 0
+    batch_size, patience = hyperparameters.batch_size, hyperparameters.patience
+    steps = math.ceil(len(dataset.train) / batch_size) * hyperparameters.epochs
+    optimizer = create_optimizer(network, hyperparameters)
+    schedule = create_schedule(optimizer, hyperparameters, steps)
+    l1 = L1(optimizer, hyperparameters.l1)
+    is_augmented = (
+        isinstance(hyperparameters, ImageClassificationHyperparameters) and hyperparameters.augment
+    )
+    best_loss, kept_weights, step, rate = math.inf, network.state_dict(), 0, 0.0
 
     for epoch in range(1, hyperparameters.epochs + 1):
         started = time.perf_counter()
         network.train()
-        losses = []
-        for inputs, labels in _batches(dataset.train, hyperparameters.batch_size, generator):
+        total_loss = 0.0
+        for inputs, labels in _batches(dataset.train, batch_size, generator):
             seen = random_affine(inputs, generator) if is_augmented else inputs
             optimizer.zero_grad()
-            logits = network(preprocessing(seen))
             loss = functional.cross_entropy(
-                logits, labels, label_smoothing=hyperparameters.label_smoothing
+                network(preprocessing(seen)),
+                labels,
+                label_smoothing=hyperparameters.label_smoothing,
             )
-            (loss + _penalty(network, hyperparameters)).backward()
+            loss.backward()
             optimizer.step()
-            scheduler.step()
-            losses.append(loss.item())
+            l1.step()
+            rate = optimizer.param_groups[0]["lr"]
+            schedule.step()
+            total_loss += loss.item() * len(labels)
             step += 1
             watcher.on_step(step, steps)
         validation_loss, validation_accuracy = evaluate(trained, dataset.validation)
-        # A schedule that comes to rest ends at weights better than any on the way: choosing
-        # among epochs by few validation examples would only add their noise.
-        if validation_loss < best_loss or not hyperparameters.patience:
-            best_loss, trained.kept_epoch = validation_loss, epoch
-            kept_weights = copy.deepcopy(network.state_dict())
         metrics = {
             "epoch": float(epoch),
-            "train_loss": sum(losses) / len(losses),
+            "train_loss": total_loss / len(dataset.train),
             "validation_loss": validation_loss,
             "validation_accuracy": validation_accuracy,
-            "learning_rate": optimizer.param_groups[0]["lr"],
+            "learning_rate": rate,
             "epoch_seconds": time.perf_counter() - started,
         }
-        if not math.isfinite(metrics["train_loss"]):
-            raise ArithmeticError(
-                f"the training loss became {metrics['train_loss']} in epoch {epoch}; "
-                "try a lower learning_rate"
+        if not math.isfinite(metrics["train_loss"] + validation_loss):
+            raise InvalidArgument(
+                f"the loss became {metrics['train_loss']} in epoch {epoch}; try a learning_rate "
+                f"below {hyperparameters.learning_rate:g}",
+                field="hyperparameters.learning_rate",
             )
         trained.history.append(metrics)
         watcher.on_epoch(step, metrics)
-        if hyperparameters.patience and epoch - trained.kept_epoch >= hyperparameters.patience:
+        # A schedule that comes to rest ends at weights better than any on the way: choosing
+        # among epochs by few validation examples would only add their noise.
+        if validation_loss < best_loss or not patience:
+            best_loss, trained.kept_epoch = validation_loss, epoch
+            kept_weights = copy.deepcopy(network.state_dict())
+        elif epoch - trained.kept_epoch >= patience:
             break
     network.load_state_dict(kept_weights)
     network.eval()
@@ -153,36 +170,3 @@ def _batches(
     inputs, labels = torch.from_numpy(split.inputs), torch.from_numpy(split.labels)
     for indices in torch.randperm(len(split), generator=generator).split(batch_size):
         yield inputs[indices], labels[indices]
-
-
-def _penalty(network: nn.Module, hyperparameters: Any) -> Tensor | float:
-    """L1 and L2 terms of the loss, over weight matrices and kernels."""
-    if not hyperparameters.l1 and not hyperparameters.l2:
-        return 0.0
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    l1 = torch.stack([w.abs().sum() for w in weights]).sum()
-    l2 = torch.stack([w.square().sum() for w in weights]).sum() / 2
-    penalty: Tensor = l1 * hyperparameters.l1 + l2 * hyperparameters.l2
-    return penalty
-
-
-def _optimizer(network: nn.Module, hyperparameters: Any) -> torch.optim.Optimizer:
-    rate = hyperparameters.learning_rate
-    if hyperparameters.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=rate, momentum=SGD_MOMENTUM)
-    return torch.optim.Adam(network.parameters(), lr=rate)
-
-
-def _scheduler(
-    optimizer: torch.optim.Optimizer, hyperparameters: Any, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    schedules = torch.optim.lr_scheduler
-    match hyperparameters.schedule:
-        case "one_cycle":
-            return schedules.OneCycleLR(
-                optimizer, max_lr=hyperparameters.learning_rate, total_steps=steps + 1
-            )
-        case "cosine":
-            return schedules.CosineAnnealingLR(optimizer, T_max=steps)
-        case _:
-            return schedules.ConstantLR(optimizer, factor=1.0)

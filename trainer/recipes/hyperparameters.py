@@ -1,85 +1,150 @@
-"""All that a user may choose about a training: the architecture's part and the recipe's."""
+"""What a user may choose about a training. An architecture adds its own choices and defaults.
+
+The class that an architecture's hyperparameters derive from says which recipe trains it.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
-from trainer.zoo.registry import Architecture, Hyperparameters, architectures
 from wintergarden.errors import InvalidArgument
+
+_SHOWN = 80  # characters of a refused value
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Epochs = Annotated[
+    int, Field(ge=1, le=10_000, description="Passes over the training data, at most.")
+]
+BatchSize = Annotated[int, Field(ge=1, le=4096, description="Examples per step.")]
+Optimizer = Annotated[
+    Literal["adam", "sgd"],
+    Field(
+        description="Adam (Kingma, Ba 2015), or stochastic gradient descent with Nesterov's "
+        "momentum of 0.9."
+    ),
+]
+LearningRate = Annotated[
+    float, Field(gt=0, le=10, description="The step size, at the peak of its schedule.")
+]
+L2 = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=10,
+        description="Weight in the loss of half the sum of squared weights; biases are free.",
+    ),
+]
+
+
+class _UntitledSchema(GenerateJsonSchema):
+    """Titles would only repeat the names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+class Hyperparameters(BaseModel):
+    """Field descriptions, defaults and limits are what users are shown."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def schema_document(cls) -> dict[str, Any]:
+        """The JSON Schema that values must meet."""
+        return cls.model_json_schema(schema_generator=_UntitledSchema)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """The hyperparameters with defaults filled in.
+
+        Args:
+            values: JSON values by name. As in JSON, 20.0 is the integer 20; text is no number.
+
+        Raises:
+            InvalidArgument: naming the hyperparameter, what it got and what is allowed.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(_whole(dict(values))))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(
+                f"hyperparameters must be JSON values: {error}", field="hyperparameters"
+            ) from error
+        path = ".".join(str(part) for part in problem["loc"])
+        name = str(problem["loc"][0])
+        if name not in cls.model_fields:
+            allowed = ", ".join(sorted(cls.model_fields))
+            message = f"no hyperparameter {name!r:.{_SHOWN}}; there are {allowed}"
+        else:
+            got = f"{values[name]!r:.{_SHOWN}}"
+            allowed = _limits(cls.schema_document()["properties"][name])
+            message = f"hyperparameter {path!r}: got {got}; allowed is {allowed}"
+        raise InvalidArgument(message, field=f"hyperparameters.{path}")
 
 
 class ClassificationHyperparameters(Hyperparameters):
-    epochs: int = Field(default=60, ge=1, le=10_000)
-    """Passes over the training data, at most."""
-    batch_size: int = Field(default=64, ge=1, le=4096)
-    """Examples per step."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam (Kingma, Ba 2015), or stochastic gradient descent with momentum 0.9."""
-    learning_rate: float = Field(default=3e-3, gt=0, le=10)
-    """Peak of the schedule."""
+    """Of `recipes.classification`."""
+
+    epochs: Epochs = 60
+    batch_size: BatchSize = 64
+    optimizer: Optimizer = "adam"
+    learning_rate: LearningRate = 3e-3
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    """One cycle rises and falls over all epochs (Smith, Topin 2018)."""
+    """How the learning rate runs over all epochs: up and down (Smith, Topin 2018), down, or not."""
     l1: float = Field(default=0.0, ge=0, le=10)
-    """Weight of the sum of absolute weights in the loss; biases are free."""
-    l2: float = Field(default=0.0, ge=0, le=10)
-    """Weight of half the sum of squared weights in the loss; biases are free."""
+    """Weight in the loss of the sum of absolute weights, which makes weights 0; biases are free."""
+    l2: L2 = 0.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target given to all classes alike (Szegedy et al. 2016, §7)."""
     patience: int = Field(default=0, ge=0, le=10_000)
     """Stop after so many epochs without a better validation loss, and keep the best epoch's
-    weights; 0 trains to the end of the schedule and keeps the last."""
-
-    @model_validator(mode="after")
-    def _patience_needs_a_schedule_that_can_end(self) -> Self:
-        if self.patience and self.schedule != "constant":
-            raise ValueError(
-                f"patience {self.patience} needs schedule 'constant': schedule "
-                f"{self.schedule!r} only comes to rest at the last epoch"
-            )
-        return self
+    weights; 0 trains to the end of the schedule and keeps the last. A schedule other than
+    constant is at its best at its end: give it patience to get there."""
 
 
-@cache
-def hyperparameters_of(architecture: str) -> type[Hyperparameters]:
-    """The model of everything one may choose for an architecture, with its defaults."""
-    entry = architectures()[architecture]
-    recipe = ClassificationHyperparameters
-    defaults: dict[str, Any] = {}
-    for name, default in entry.recipe_defaults.items():
-        field = recipe.model_fields[name]
-        defaults[name] = (field.annotation, field.merge_field_infos(field, default=default))
-    combined: type[Hyperparameters] = create_model(
-        f"{entry.hyperparameters.__name__.removesuffix('Hyperparameters')}Training",
-        __base__=(entry.hyperparameters, recipe),
-        **defaults,
-    )
-    return combined
+class ImageClassificationHyperparameters(ClassificationHyperparameters):
+    """Of `recipes.classification` on images."""
+
+    augment: bool = True
+    """Train on randomly rotated, scaled, sheared and shifted images."""
 
 
-def validate(architecture: Architecture, values: Mapping[str, Any]) -> Any:
-    """The hyperparameters with defaults filled in.
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number, and some clients write 20.0 for 20."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [_whole(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _whole(element) for name, element in value.items()}
+    return value
 
-    Raises:
-        InvalidArgument: naming the field, what it got and what is allowed.
-    """
-    model = hyperparameters_of(architecture.name)
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            message = (
-                f"architecture {architecture.name!r} has no hyperparameter {field!r}; "
-                f"there are {', '.join(sorted(model.model_fields))}"
-            )
-        else:
-            got = f", got {problem['input']!r}" if field else ""
-            message = f"hyperparameter {field!r}: {problem['msg']}{got}".replace("'': ", "s: ")
-        raise InvalidArgument(
-            message, field=".".join(filter(None, ("hyperparameters", field)))
-        ) from error
+
+def _limits(schema: Mapping[str, Any]) -> str:
+    """A property's JSON Schema in words."""
+    if "enum" in schema:
+        return "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
+    if schema["type"] == "array":
+        return f"a list of at most {schema['maxItems']}, each {_limits(schema['items'])}"
+    words = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+    limits = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in (
+            ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")
+        )
+        if key in schema
+    ]  # fmt: skip
+    return " ".join([words[schema["type"]], " and ".join(limits)]).strip()

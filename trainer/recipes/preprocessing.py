@@ -33,13 +33,9 @@ class Preprocessing(nn.Module):
         self.register_buffer("mean", mean.float())
         # A constant feature says nothing; dividing by its spread would only blow up noise.
         self.register_buffer("std", torch.where(std < _MIN_STD, 1.0, std).float())
-        self.repeats = self.padding = 1
-        if image_side is None or inputs.ndim != 4:
-            self.repeats, self.padding = 1, 0
-        else:
-            side = inputs.shape[-1]
-            self.repeats = image_side // side
-            self.padding = image_side - side * self.repeats
+        self.repeats, self.padding = 1, 0
+        if image_side is not None:
+            self.repeats, self.padding = divmod(image_side, inputs.shape[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         if self.repeats > 1:  # (N, C, H, W) -> (N, C, rH, rW); reshape, since repeat_interleave

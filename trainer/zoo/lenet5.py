@@ -10,15 +10,41 @@ RBF output layer; dropout, off by default, before F6 and the read-out.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
 from torch import Tensor, nn
 
 from trainer.data.dataset import DatasetInfo
-from trainer.zoo.registry import Architecture, Hyperparameters, register
+from trainer.recipes.hyperparameters import (
+    L2,
+    BatchSize,
+    Dropout,
+    Epochs,
+    ImageClassificationHyperparameters,
+    LearningRate,
+    Optimizer,
+)
+from trainer.zoo.registry import register
 
-SIDE = 32
+
+class LeNet5Hyperparameters(ImageClassificationHyperparameters):
+    dropout: Dropout = 0.0
+    """Probability that a unit of C5 and F6 is dropped in training."""
+    epochs: Epochs = 40
+    batch_size: BatchSize = 128
+    optimizer: Optimizer = "sgd"
+    learning_rate: LearningRate = 0.1
+    l2: L2 = 5e-4
 
 
+@register(
+    "lenet5",
+    summary="Two convolutions and three dense layers for small images; 61 706 parameters",
+    source="LeCun et al. 1998, Gradient-based learning applied to document recognition, §II-B",
+    tasks=("image-classification",),
+    hyperparameters=LeNet5Hyperparameters,
+    image_side=32,
+)
 class LeNet5(nn.Module):
     """Two convolutions and three dense layers; 61 706 parameters for ten classes.
 
@@ -48,47 +74,14 @@ class LeNet5(nn.Module):
             nn.Linear(84, num_classes),
         )
 
+    @classmethod
+    def build(cls, hyperparameters: LeNet5Hyperparameters, dataset: DatasetInfo) -> Self:
+        return cls(
+            num_classes=len(dataset.class_labels),
+            in_channels=dataset.input_shape[0],
+            dropout=hyperparameters.dropout,
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(x))
         return logits
-
-
-class LeNet5Hyperparameters(Hyperparameters):
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability that a unit of C5 and F6 is dropped in training."""
-    augment: bool = True
-    """Train on randomly rotated, scaled, sheared and shifted images."""
-
-
-def _refusal(dataset: DatasetInfo) -> str:
-    if dataset.task != "image-classification":
-        return f"it classifies images, and this is {dataset.task}"
-    height, width = dataset.input_shape[1:]
-    if height != width or height > SIDE:
-        return (
-            f"its images must be square and at most {SIDE} pixels wide, these are {width}x{height}"
-        )
-    return ""
-
-
-def _build(hyperparameters: LeNet5Hyperparameters, dataset: DatasetInfo) -> nn.Module:
-    return LeNet5(
-        num_classes=len(dataset.class_labels),
-        in_channels=dataset.input_shape[0],
-        dropout=hyperparameters.dropout,
-    )
-
-
-register(
-    Architecture(
-        name="lenet5",
-        summary="Two convolutions and three dense layers for small images; 61 706 parameters",
-        source="LeCun et al. 1998, Gradient-based learning applied to document recognition, §II-B",
-        task="image-classification",
-        hyperparameters=LeNet5Hyperparameters,
-        recipe_defaults={"epochs": 30, "learning_rate": 6e-3},
-        refusal=_refusal,
-        build=_build,
-        image_side=SIDE,
-    )
-)

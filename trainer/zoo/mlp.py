@@ -12,15 +12,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainer.data.dataset import DatasetInfo
-from trainer.zoo.registry import Architecture, Hyperparameters, register
+from trainer.recipes.hyperparameters import L2, ClassificationHyperparameters, Dropout
+from trainer.zoo.registry import register
 
 
+class MLPHyperparameters(ClassificationHyperparameters):
+    hidden_sizes: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        default=(64, 32), max_length=32
+    )
+    """Units of each hidden layer; an empty list is logistic regression."""
+    dropout: Dropout = 0.0
+    """Probability that a hidden unit is dropped in training."""
+    l2: L2 = 0.01
+
+
+@register(
+    "mlp",
+    summary="Fully connected layers of any number and width",
+    source="Rumelhart, Hinton, Williams 1986, Learning representations by back-propagating errors",
+    tasks=("tabular-classification", "image-classification"),
+    hyperparameters=MLPHyperparameters,
+)
 class MLP(nn.Module):
     """Dense layers with ReLU between.
 
@@ -48,44 +66,15 @@ class MLP(nn.Module):
         layers.append(nn.Linear((in_features, *hidden_sizes)[-1], num_classes))
         self.layers = nn.Sequential(*layers)
 
+    @classmethod
+    def build(cls, hyperparameters: MLPHyperparameters, dataset: DatasetInfo) -> Self:
+        return cls(
+            in_features=math.prod(dataset.input_shape),
+            num_classes=len(dataset.class_labels),
+            hidden_sizes=hyperparameters.hidden_sizes,
+            dropout=hyperparameters.dropout,
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.layers(x)
         return logits
-
-
-class MLPHyperparameters(Hyperparameters):
-    hidden_sizes: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
-        default=(64, 32), max_length=32
-    )
-    """Units of each hidden layer; an empty list is logistic regression."""
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability that a hidden unit is dropped in training."""
-
-
-def _refusal(dataset: DatasetInfo) -> str:
-    if not dataset.task.endswith("-classification"):
-        return f"it classifies, and this is {dataset.task}"
-    return ""
-
-
-def _build(hyperparameters: MLPHyperparameters, dataset: DatasetInfo) -> nn.Module:
-    return MLP(
-        in_features=math.prod(dataset.input_shape),
-        num_classes=len(dataset.class_labels),
-        hidden_sizes=hyperparameters.hidden_sizes,
-        dropout=hyperparameters.dropout,
-    )
-
-
-register(
-    Architecture(
-        name="mlp",
-        summary="Fully connected layers of any number and width",
-        source="Rumelhart, Hinton, Williams 1986, Learning representations by back-propagation",
-        task="classification",
-        hyperparameters=MLPHyperparameters,
-        recipe_defaults={},
-        refusal=_refusal,
-        build=_build,
-    )
-)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from trainer.data.dataset import DatasetInfo
+from trainer.data.dataset import DatasetInfo, Task
+from trainer.recipes.hyperparameters import ClassificationHyperparameters
 from wintergarden.errors import InvalidArgument, NotFound
 
 MODULES = ("trainer.zoo.lenet5", "trainer.zoo.mlp")
@@ -19,10 +19,20 @@ MODULES = ("trainer.zoo.lenet5", "trainer.zoo.mlp")
 _REGISTERED: dict[str, Architecture] = {}
 
 
-class Hyperparameters(BaseModel):
-    """What a user may choose about an architecture; field descriptions are shown to them."""
+class Buildable(Protocol):
+    """What a registered class must offer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    @classmethod
+    def build(cls, hyperparameters: Any, dataset: DatasetInfo) -> nn.Module:
+        """A new network for a data set, with random weights.
+
+        Args:
+            hyperparameters: of the class that was registered with it.
+            dataset: whose examples and classes it is for.
+        """
+
+
+Network = TypeVar("Network", bound=type[nn.Module])
 
 
 @dataclass(frozen=True)
@@ -33,34 +43,64 @@ class Architecture:
         name: as users write it.
         summary: one line.
         source: the paper, with section.
-        task: that it solves.
-        hyperparameters: its own ones; those of the recipe come on top.
-        recipe_defaults: where the recipe's defaults do not suit it.
-        refusal: why it cannot be trained on a data set, or an empty string.
-        build: hyperparameters and data set → the network, for input as the recipe prepares it.
-        image_side: pixels that images are brought to, by padding or repeating; None leaves them.
+        tasks: that it solves.
+        hyperparameters: its own and those of the recipe that trains it.
+        network: the class.
+        image_side: pixels that images are brought to, by repeating and padding; None leaves them.
     """
 
     name: str
     summary: str
     source: str
-    task: str
-    hyperparameters: type[Hyperparameters]
-    recipe_defaults: dict[str, object]
-    refusal: Callable[[DatasetInfo], str]
-    build: Callable[[Any, DatasetInfo], nn.Module]
+    tasks: tuple[Task, ...]
+    hyperparameters: type[ClassificationHyperparameters]
+    network: type[Buildable]
     image_side: int | None = None
 
+    def refusal(self, dataset: DatasetInfo) -> str:
+        """Why it cannot be trained on a data set; an empty string where it can."""
+        if dataset.task not in self.tasks:
+            return f"it is for {' and '.join(self.tasks)}, and this is {dataset.task}"
+        if self.image_side is not None:
+            height, width = dataset.input_shape[1:]
+            if height != width or height > self.image_side:
+                return (
+                    f"its images must be square and at most {self.image_side} pixels wide, these "
+                    f"are {width}x{height}"
+                )
+        return ""
 
-def register(architecture: Architecture) -> None:
-    """Adds an architecture.
+
+def register(
+    name: str,
+    *,
+    summary: str,
+    source: str,
+    tasks: tuple[Task, ...],
+    hyperparameters: type[ClassificationHyperparameters],
+    image_side: int | None = None,
+) -> Callable[[Network], Network]:
+    """Adds the decorated class to the architectures; `Architecture` says what the words mean.
 
     Raises:
         ValueError: the name is taken.
     """
-    if architecture.name in _REGISTERED:
-        raise ValueError(f"architecture {architecture.name!r} is registered twice")
-    _REGISTERED[architecture.name] = architecture
+    if name in _REGISTERED:
+        raise ValueError(f"architecture {name!r} is registered twice")
+
+    def add(network: Network) -> Network:
+        _REGISTERED[name] = Architecture(
+            name=name,
+            summary=summary,
+            source=source,
+            tasks=tasks,
+            hyperparameters=hyperparameters,
+            network=cast("type[Buildable]", network),
+            image_side=image_side,
+        )
+        return network
+
+    return add
 
 
 @cache

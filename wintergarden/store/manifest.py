@@ -62,7 +62,11 @@ class FileInfo(_Frozen):
 
 
 class Lineage(_Frozen):
-    """Where a version comes from, as far as one knows."""
+    """Where a version comes from, as far as one knows.
+
+    Attributes:
+        environment: what else its weights depend on, such as the versions of libraries.
+    """
 
     job_id: str | None = None
     code_version: str | None = None
@@ -70,6 +74,7 @@ class Lineage(_Frozen):
     dataset_digest: str | None = None
     seed: int | None = None
     parent: str | None = None
+    environment: dict[str, str] = {}
 
 
 class ManifestFields(_Frozen):

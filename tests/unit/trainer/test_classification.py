@@ -9,10 +9,11 @@ import torch
 from trainer.data.dataset import Dataset
 from trainer.data.registry import load
 from trainer.recipes.augmentation import random_affine
-from trainer.recipes.classification import Stopped, Trained, Watcher, evaluate, train
-from trainer.recipes.hyperparameters import validate
+from trainer.recipes.classification import Trained, evaluate, train
 from trainer.recipes.preprocessing import Preprocessing
+from trainer.recipes.watcher import Stopped, Watcher
 from trainer.zoo.registry import find
+from wintergarden.errors import InvalidArgument
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def train_mlp(
     dataset: Dataset, seed: int = 0, watcher: Watcher | None = None, **values: Any
 ) -> Trained:
     architecture = find("mlp")
-    hyperparameters = validate(architecture, {"epochs": 20, "batch_size": 16, **values})
+    hyperparameters = architecture.hyperparameters.parse({"epochs": 20, "batch_size": 16, **values})
     return train(architecture, hyperparameters, dataset, seed, watcher)
 
 
@@ -46,7 +47,7 @@ def test_a_seed_decides_everything(wine: Dataset) -> None:
 def test_augmented_training_is_deterministic_too() -> None:
     digits = load("digits")
     architecture = find("lenet5")
-    hyperparameters = validate(architecture, {"epochs": 1, "batch_size": 256})
+    hyperparameters = architecture.hyperparameters.parse({"epochs": 1, "batch_size": 256})
     first, again = (train(architecture, hyperparameters, digits, 0) for _ in range(2))
     assert torch.equal(weights(first), weights(again))
 
@@ -62,15 +63,30 @@ def test_the_best_epoch_is_kept_and_patience_ends_it(wine: Dataset) -> None:
     assert evaluate(trained, wine.validation)[0] == pytest.approx(min(losses), rel=1e-6)
 
 
-def test_l1_makes_sparse_and_l2_makes_small(wine: Dataset) -> None:
-    small = 1e-2
-    sparsity = [
-        float((weights(train_mlp(wine, l1=l1, epochs=60)).abs() < small).float().mean())
-        for l1 in (0.0, 1e-3, 1e-2)
-    ]
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "learning_rate": 0.02}])
+def test_l1_makes_weights_zero(wine: Dataset, optimizer: dict[str, Any]) -> None:
+    sparsity = []
+    for l1 in (0.0, 1e-3, 1e-2):
+        trained = train_mlp(wine, epochs=40, l1=l1, l2=0.0, **optimizer)
+        sparsity.append(float((weights(trained) == 0).float().mean()))
+    assert sparsity[0] == 0
     assert sparsity[0] < sparsity[1] < sparsity[2]
+    assert sparsity[2] > 0.5
+    assert evaluate(trained, wine.test)[1] >= 0.9
+
+
+def test_l2_makes_weights_small(wine: Dataset) -> None:
     norms = [float(weights(train_mlp(wine, l2=l2, epochs=60)).norm()) for l2 in (0.0, 1e-2, 1e-1)]
     assert norms[0] > norms[1] > norms[2]
+
+
+def test_biases_are_not_penalised(wine: Dataset) -> None:
+    trained = train_mlp(wine, l1=10.0, l2=0.0, epochs=40)
+    assert (weights(trained) == 0).all()
+    biases = [p.detach() for p in trained.network.parameters() if p.ndim == 1]
+    # What is left to the read-out's biases are the classes' frequencies.
+    shares = torch.bincount(torch.from_numpy(wine.train.labels)) / len(wine.train)
+    torch.testing.assert_close(biases[-1].softmax(0), shares, atol=0.05, rtol=0)
 
 
 def test_dropout_is_off_when_evaluated(wine: Dataset) -> None:
@@ -109,8 +125,14 @@ def test_every_optimizer_and_schedule_learns(wine: Dataset, optimizer: str, sche
 
 
 def test_an_exploding_training_says_so(wine: Dataset) -> None:
-    with pytest.raises(ArithmeticError, match="try a lower learning_rate"):
+    with pytest.raises(InvalidArgument, match="try a learning_rate below 10") as caught:
         train_mlp(wine, optimizer="sgd", learning_rate=10, l2=10, schedule="constant")
+    assert caught.value.field == "hyperparameters.learning_rate"
+
+
+def test_one_step_is_a_training(wine: Dataset) -> None:
+    for schedule in ("one_cycle", "cosine", "constant"):
+        assert len(train_mlp(wine, epochs=1, batch_size=4096, schedule=schedule).history) == 1
 
 
 def test_augmented_images_stay_images() -> None:
