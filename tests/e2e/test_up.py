@@ -16,7 +16,7 @@ import pytest
 
 from wintergarden.cli.local.background import Background, in_background
 from wintergarden.cli.local.home import Home
-from wintergarden.client import Client, JobState, connect
+from wintergarden.client import Client, JobState, MetricsReported, connect
 from wintergarden.errors import Unavailable
 
 pytestmark = [
@@ -115,9 +115,12 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_run_has_the_data(
     with in_background(tmp_path) as system:
         with connect(system.address) as client:
             journey(client)
+            # Under way when all goes down: its training process must not live on either.
+            handle = client.train("mlp", "mnist-5k", {"epochs": 60}, model="interrupted")
+            next(event for event in handle.watch() if isinstance(event, MetricsReported))
             jobs = {job.id for job in client.jobs.list()}
         family = psutil.Process(system.process.pid).children(recursive=True)
-        assert len(family) >= 1 + len(SERVICES)
+        assert len(family) >= 1 + len(SERVICES) + 1
         killed = pid_of(system.home, "supervisor") if victim == "supervisor" else None
         os.kill(killed or system.process.pid, signal.SIGKILL)
         assert system.process.wait(40) == (1 if victim == "supervisor" else -signal.SIGKILL)
@@ -127,7 +130,9 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_run_has_the_data(
         assert {job.id for job in client.jobs.list()} == jobs
         client.wait_until_served("wine", version=1)
         client.infer("wine", WINE)
-        journey(client)
+        job = client.jobs.handle(handle.id).wait(timeout_s=240)
+        assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2), job.reason
+        assert [m.versions for m in client.models.list() if m.name == "interrupted"] == [(1,)]
 
 
 def test_it_stops_in_order_on_request_and_leaves_nothing(tmp_path: Path) -> None:
