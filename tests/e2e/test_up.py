@@ -16,6 +16,8 @@ import pytest
 
 from wintergarden.cli.local.background import Background, in_background
 from wintergarden.cli.local.home import Home
+from wintergarden.cli.local.ports import is_free
+from wintergarden.cli.local.valkey import EmbeddedValkey
 from wintergarden.client import Client, JobState, MetricsReported, connect
 from wintergarden.errors import Unavailable
 
@@ -148,6 +150,33 @@ def test_it_stops_in_order_on_request_and_leaves_nothing(tmp_path: Path) -> None
         line.split("stopped: ")[1].split()[0] for line in text.splitlines() if "stopped: " in line
     ]
     assert stopped == list(reversed(SERVICES))
+
+
+def test_what_does_not_serve_in_time_is_told_and_stopped(tmp_path: Path) -> None:
+    ran = up("--home", str(tmp_path), "--port", "0", "--ready-limit", "0.5")
+    assert ran.returncode == 1
+    assert "is not serving after" in ran.stderr
+    assert "the last lines of" in ran.stderr
+    assert Home(tmp_path).leftovers() == {}
+
+
+def test_a_redis_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = EmbeddedValkey(tmp_path, tmp_path / "valkey.conf")
+    monkeypatch.setenv("REDIS_URL", own.url)
+    ran = up("--home", str(tmp_path / "home"), "--port", "0")
+    assert ran.returncode == 1
+    assert "does not answer" in ran.stderr
+    assert own.url.split("@")[0] not in ran.stderr, "the password is told"
+
+    own.write_configuration()
+    with subprocess.Popen(own.command, stdout=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: not is_free(int(own.url.split(":")[-1].split("/")[0])))
+            with in_background(tmp_path / "home") as system, connect(system.address) as client:
+                assert client.jobs.list() == []
+                assert pid_of(system.home, "valkey") == 0
+        finally:
+            server.terminate()
 
 
 def up(*arguments: str) -> subprocess.CompletedProcess[str]:

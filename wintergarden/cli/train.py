@@ -89,9 +89,13 @@ def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job
         return _ended(handle)
     aside.print(f"job {handle.id}", style="dim")
     title = f"{handle.job.architecture} on {handle.job.dataset}"
-    with JobProgress(title, aside) as progress:
-        for event in handle.watch(cursor=cursor):
-            progress.show(event)
+    try:
+        with JobProgress(title, aside) as progress:
+            for event in handle.watch(cursor=cursor):
+                progress.show(event)
+    except KeyboardInterrupt:
+        aside.print(f"the job goes on; `wintergarden jobs watch {handle.id}` shows it again")
+        raise typer.Exit(130) from None
     return _ended(handle)
 
 

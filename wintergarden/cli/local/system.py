@@ -64,7 +64,9 @@ def running(
         home.wait_for_leftovers(_LEFTOVERS_LIMIT_S, say)
         ports = fixed_ports(port) if port else free_ports()
         wanted = services.rooms(ports)
-        if not redis_url:
+        if redis_url:
+            _expect_redis(redis_url, say)
+        else:
             valkey = EmbeddedValkey(home.valkey, home.run / "valkey.conf")
             valkey.write_configuration()
             redis_url = valkey.url
@@ -113,6 +115,17 @@ def _wait_until_serving(
                     f"{_last_lines(home, service.name)}"
                 )
             time.sleep(0.1)
+
+
+def _expect_redis(url: str, say: Callable[[str], None]) -> None:
+    """A server of the person's own must be there, and is told what could lose jobs."""
+    if problem := _ask_redis(url):
+        raise FailedPrecondition(f"{problem}; correct REDIS_URL, or leave it out for our own")
+    from wintergarden.jobs import Jobs
+
+    with Jobs(url) as jobs:
+        for warning in jobs.check_configuration():
+            say(f"warning: {warning}")
 
 
 def _ask_redis(url: str) -> str:
