@@ -16,17 +16,10 @@ from wintergarden.errors import InvalidArgument
 
 _SHOWN = 80  # characters of a refused value
 
+# Those whose defaults depend on the architecture.
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[
     int, Field(ge=1, le=10_000, description="Passes over the training data, at most.")
-]
-BatchSize = Annotated[int, Field(ge=1, le=4096, description="Examples per step.")]
-Optimizer = Annotated[
-    Literal["adam", "sgd"],
-    Field(
-        description="Adam (Kingma, Ba 2015), or stochastic gradient descent with Nesterov's "
-        "momentum of 0.9."
-    ),
 ]
 LearningRate = Annotated[
     float, Field(gt=0, le=10, description="The step size, at the peak of its schedule.")
@@ -99,8 +92,10 @@ class ClassificationHyperparameters(Hyperparameters):
     """Of `recipes.classification`."""
 
     epochs: Epochs = 60
-    batch_size: BatchSize = 64
-    optimizer: Optimizer = "adam"
+    batch_size: int = Field(default=64, ge=1, le=4096)
+    """Examples per step."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam (Kingma, Ba 2015), or stochastic gradient descent with Nesterov's momentum of 0.9."""
     learning_rate: LearningRate = 3e-3
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """How the learning rate runs over all epochs: up and down (Smith, Topin 2018), down, or not."""

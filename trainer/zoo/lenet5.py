@@ -16,13 +16,10 @@ from torch import Tensor, nn
 
 from trainer.data.dataset import DatasetInfo
 from trainer.recipes.hyperparameters import (
-    L2,
-    BatchSize,
     Dropout,
     Epochs,
     ImageClassificationHyperparameters,
     LearningRate,
-    Optimizer,
 )
 from trainer.zoo.registry import register
 
@@ -30,11 +27,8 @@ from trainer.zoo.registry import register
 class LeNet5Hyperparameters(ImageClassificationHyperparameters):
     dropout: Dropout = 0.0
     """Probability that a unit of C5 and F6 is dropped in training."""
-    epochs: Epochs = 40
-    batch_size: BatchSize = 128
-    optimizer: Optimizer = "sgd"
-    learning_rate: LearningRate = 0.1
-    l2: L2 = 5e-4
+    epochs: Epochs = 30
+    learning_rate: LearningRate = 6e-3
 
 
 @register(

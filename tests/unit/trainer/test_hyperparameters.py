@@ -15,8 +15,8 @@ def parse(values: dict[str, Any], architecture: str = "mlp") -> Any:
 
 
 def test_defaults_are_the_architectures_own() -> None:
-    assert parse({}, "lenet5").optimizer == "sgd"
-    assert parse({}, "mlp").optimizer == "adam"
+    assert parse({}, "lenet5").epochs == 30
+    assert parse({}, "mlp").epochs == 60
 
 
 def test_numbers_are_json_numbers() -> None:
