@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import open_store
@@ -99,6 +100,11 @@ def test_it_trains_and_publishes(tmp_path: Path) -> None:
     assert accuracy == pytest.approx(result["metrics"]["test_accuracy"])
     assert artefact.manifest.lineage.job_id == "job-1"
     assert artefact.manifest.lineage.seed == 3
+    assert len(reference.background) == 100
+    assert safetensors.numpy.load(artefact.read("weights.safetensors")).keys() > {
+        "network.layers.1.weight",
+        "preprocessing.mean",
+    }
     assert b"test_accuracy" in artefact.read("card/README.md")
 
 
@@ -109,6 +115,52 @@ def test_without_leave_nothing_is_published(tmp_path: Path) -> None:
         assert trainer.hear("error")["kind"] == "cancelled"
         assert trainer.process.wait(10) == 1
     assert not open_store(str(tmp_path)).list_models()
+
+
+def test_alone_it_publishes_unasked_and_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
+    text = json.dumps(order(tmp_path, hyperparameters={"epochs": 3, "dropout": 0.2}))
+    for version in (1, 2):
+        ran = subprocess.run(
+            [sys.executable, "-m", "trainer.child", "--alone", text],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        messages = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert (messages[-1]["type"], messages[-1]["version"]) == ("result", version)
+    store = open_store(str(tmp_path))
+    first, second = (store.read_manifest("wine", version) for version in (1, 2))
+    assert first.files["model.onnx"] == second.files["model.onnx"]
+    assert first.files["golden.npz"] == second.files["golden.npz"]
+    assert first.lineage.environment["threads"].isdigit()
+
+
+def test_what_it_does_not_understand_it_passes_over(tmp_path: Path) -> None:
+    with child(order(tmp_path, **LONG)) as trainer:
+        trainer.hear("metrics")
+        assert trainer.process.stdin is not None
+        trainer.process.stdin.write('not json\n[1]\n{"renewed_until": "soon"}\n')
+        trainer.hear("metrics")
+        trainer.send({"cancel": True})
+        assert trainer.hear("error") == {
+            "type": "error", "kind": "cancelled", "reason": "cancelled"
+        }  # fmt: skip
+
+
+def test_an_order_without_sense_is_refused() -> None:
+    for text, reason in (
+        ("", "the order is no JSON object"),
+        ("[1]", "the order is no JSON object"),
+        ('{"architecture": "mlp"}', "order dataset: Field required"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-m", "trainer.child"], input=text, capture_output=True, text=True
+        )
+        assert ran.returncode == 1
+        error = json.loads(ran.stdout)
+        assert error["kind"] == "invalid"
+        assert reason in error["reason"]
 
 
 LONG = {"hyperparameters": {"epochs": 10_000}}
