@@ -60,6 +60,10 @@ def test_fgsm_breaks_an_undefended_network(findings: Findings) -> None:
     assert findings.accuracies[0.3] <= 0.2
 
 
+def test_the_digit_shown_was_read_right_and_then_wrong(findings: Findings) -> None:
+    assert findings.attack_before.split()[0] != findings.attack_after.split()[0]
+
+
 def test_pictures_come_back_whole(findings: Findings) -> None:
     assert len(findings.pictures) >= 3
     for path in findings.pictures:
