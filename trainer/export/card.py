@@ -38,7 +38,10 @@ def write_card(model: str, trained: Trained, metrics: Mapping[str, float]) -> st
             f"Outputs `logits` and `probabilities`: float32, shape (N, {len(info.class_labels)}), "
             f"classes {', '.join(info.class_labels)}.",
             "",
-            "## Measured on the held-out test part",
+            "## Measured",
+            "",
+            "`test_accuracy` is the exported graph's, on the held-out test part; `export_parity` "
+            "its largest difference from PyTorch, relative where outputs exceed 1.",
             "",
             "| metric | value |",
             "|---|---|",
@@ -46,7 +49,8 @@ def write_card(model: str, trained: Trained, metrics: Mapping[str, float]) -> st
             "",
             "## Training",
             "",
-            f"Weights of epoch {trained.kept_epoch} of {len(trained.history)}. Hyperparameters:",
+            f"Weights of epoch {trained.kept_epoch} of {len(trained.history)}; "
+            f"seed {trained.seed}; data sha256 {dataset.digest}. Hyperparameters:",
             "",
             "```json",
             json.dumps(trained.hyperparameters.model_dump(mode="json"), indent=2, sort_keys=True),
