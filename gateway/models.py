@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.uploads import Uploads
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import DataLoss, InvalidArgument, NotFound, Unsupported
 from wintergarden.service.transport import Call, Route, unary
 from wintergarden.store import Manifest, ModelStore, validate_model_name
 from wintergarden.wire import models_pb2 as pb
@@ -27,17 +27,17 @@ class ModelsServicer:
 
     def list(self, _: pb.ListModelsRequest, __: Call) -> pb.ListModelsResponse:
         response = pb.ListModelsResponse()
-        for name in self._store.list_models():
-            versions = self._store.list_versions(name)
-            if not versions:  # deleted while we look
+        for name, versions in sorted(self._store.published().items()):
+            summary = pb.ModelSummary(name=name, versions=versions)
+            try:
+                manifest = self._store.read_manifest(name, versions[-1])
+            except NotFound:  # deleted while we look
                 continue
-            manifest = self._store.read_manifest(name, versions[-1])
-            response.models.add(
-                name=name,
-                versions=versions,
-                task=manifest.task,
-                architecture=manifest.architecture,
-            )
+            except (DataLoss, Unsupported) as error:
+                summary.problem = error.message
+            else:
+                summary.task, summary.architecture = manifest.task, manifest.architecture
+            response.models.append(summary)
         return response
 
     def describe(self, request: pb.DescribeModelRequest, _: Call) -> pb.DescribeModelResponse:

@@ -18,14 +18,21 @@ from typing import Any
 from trainer.control import Control
 from trainer.order import Order, parse_order
 from trainer.recipes.watcher import Stopped, Watcher
-from wintergarden.errors import Cancelled, InvalidArgument, NotFound, WintergardenError
+from wintergarden.errors import (
+    Cancelled,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    WintergardenError,
+)
 
 # Shares of the whole job, for progress: training takes nearly all of it.
 DATA_END, TRAIN_END, EXPORT_END = 0.03, 0.9, 0.98
 
 HELP = """Trains one model. The worker starts it, writes an order (one line of JSON) to its standard
 input and keeps the input open; what happens comes back as lines of JSON on the standard output.
-Ends with 0 and a "result", or with 1 and an "error" whose kind is invalid, failed or cancelled.
+Ends with 0 and a "result", or with 1 and an "error": invalid, failed, unavailable or cancelled.
 
 Alone, without a worker, Redis or leave to publish:
 
@@ -70,6 +77,8 @@ def _serve(control: Control, text: str | None) -> int:
         control.say("error", kind="cancelled", reason=str(error))
     except (InvalidArgument, NotFound) as error:
         control.say("error", kind="invalid", reason=error.message)
+    except (Unavailable, Overloaded) as error:  # worth another attempt
+        control.say("error", kind="unavailable", reason=error.message)
     except WintergardenError as error:
         control.say("error", kind="failed", reason=error.message)
     except Exception as error:

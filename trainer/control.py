@@ -14,6 +14,8 @@ from typing import Any
 from trainer.recipes.watcher import Stopped
 
 PROGRESS_INTERVAL_S = 0.5
+LAST_STEP_S = 30.0
+"""How long the step under way may still take once the supervisor is gone."""
 
 
 class Control:
@@ -24,14 +26,17 @@ class Control:
 
     Args:
         is_alone: nobody listens at the other end: nothing is read, and publishing is allowed.
+        last_step_s: how long the step under way may take once the supervisor is gone; then the
+            process ends without it, since nobody else would ever end one that hangs.
     """
 
-    def __init__(self, *, is_alone: bool = False) -> None:
+    def __init__(self, *, is_alone: bool = False, last_step_s: float = LAST_STEP_S) -> None:
         # Unbuffered: a thread that waits in a buffered read aborts the interpreter's exit.
         self._input = io.FileIO(0, closefd=False)
         self._output = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
         os.dup2(2, 1)
         self._is_alone = is_alone
+        self._last_step_s = last_step_s
         self._lock = threading.Lock()
         self._stop_reason = ""
         self._lease_until = float("inf")
@@ -108,6 +113,8 @@ class Control:
             except (ValueError, TypeError, AttributeError) as error:
                 sys.stderr.write(f"not understood: {line[:200]!r}: {error}\n")
         self.stop("the supervisor is gone")
+        time.sleep(self._last_step_s)  # this thread ends with the process, which is soon
+        os._exit(1)
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "renewed_until" in message:

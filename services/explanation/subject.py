@@ -14,9 +14,9 @@ from services.explanation.heads import Head, attacked_head, explained_head, expo
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, Unsupported
 from wintergarden.runtime import RuntimeOptions, Session, open_session
 from wintergarden.store import Artefact, Manifest, ModelStore, Reference, TensorInfo
+from wintergarden.store.names import MODEL, REFERENCE
 from wintergarden.store.reference import read_reference
 
-MODEL_FILE, REFERENCE_FILE = "model.onnx", "reference.npz"
 _BATCH_BYTES = 1 << 20
 _SESSION_OVERHEAD = 2  # weights are held once by ONNX Runtime and once packed for its kernels
 
@@ -112,7 +112,7 @@ class Subject:
         """
 
         def read() -> tuple[Reference, int]:
-            reference = read_reference(self._artefact.read(REFERENCE_FILE))
+            reference = read_reference(self._artefact.read(REFERENCE))
             arrays = [*reference.inputs.values(), reference.background]
             return reference, sum(a.nbytes for a in arrays)
 
@@ -126,11 +126,11 @@ class Subject:
         return found
 
     def _reference_digest(self) -> str:
-        info = self.manifest.files.get(REFERENCE_FILE)
+        info = self.manifest.files.get(REFERENCE)
         return "" if info is None else info.sha256
 
     def _model(self) -> onnx.ModelProto:
-        return onnx.load_model_from_string(self._artefact.read(MODEL_FILE))
+        return onnx.load_model_from_string(self._artefact.read(MODEL))
 
     def _session(self, model: onnx.ModelProto) -> tuple[Session, int]:
         content = model.SerializeToString()

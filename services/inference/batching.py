@@ -36,7 +36,7 @@ class Request(Protocol):
         """Give the caller its rows, one array per output of the model."""
 
     def refuse(self, error: Exception) -> None:
-        """Tell the caller why there is no answer."""
+        """Tell the caller why there is no answer; of no effect once there is one."""
 
 
 R = TypeVar("R", bound=Request)

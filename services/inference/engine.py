@@ -120,9 +120,11 @@ class Engine(Generic[R]):
             for batch in batches(taken, self._max_rows):
                 try:
                     self._run(batch)
-                except Exception:
-                    # Nothing is known to get here. If something does, the queue lives on.
+                except Exception as error:
+                    # A fault of ours: the queue lives on, and nobody waits for ever.
                     _log.exception("batch lost", model=self._name)
+                    for request in batch:
+                        request.refuse(error)
 
     def _run(self, batch: Sequence[R]) -> None:
         live = []

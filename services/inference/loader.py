@@ -21,6 +21,7 @@ from services.inference.signature import Signature
 from wintergarden.errors import InvalidTensor
 from wintergarden.runtime import RuntimeOptions, Session, available_threads, open_session
 from wintergarden.store import Artefact, ModelStore, golden
+from wintergarden.store.names import GOLDEN, MODEL
 
 T = TypeVar("T")
 
@@ -102,12 +103,12 @@ class Loader:
     def _try(self, artefact: Artefact, threads: int) -> _Tried:
         manifest = artefact.manifest
         session = open_session(
-            artefact.read("model.onnx"),
+            artefact.read(MODEL),
             RuntimeOptions(device=self._options.device, intra_op_threads=threads),
         )
         names = [spec.name for spec in session.outputs]
         if manifest.is_verified:
-            examples = artefact.read("golden.npz")
+            examples = artefact.read(GOLDEN)
             golden.replay(
                 lambda feeds: dict(zip(names, session.run(feeds), strict=True)),
                 examples,

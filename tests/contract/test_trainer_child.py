@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -55,12 +56,13 @@ class Child:
 
 
 @contextmanager
-def child(first: dict[str, Any]) -> Iterator[Child]:
+def child(first: dict[str, Any], **variables: str) -> Iterator[Child]:
     process = subprocess.Popen(
         [sys.executable, "-m", "trainer.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | variables,
     )
     try:
         started = Child(process)
@@ -225,3 +227,38 @@ def test_the_catalogue_is_json() -> None:
     assert offered["lenet5"]["datasets"] == ["digits", "mnist-5k"]
     assert offered["lenet5"]["hyperparameters_schema"]["properties"]["epochs"]["minimum"] == 1
     assert {entry["name"] for entry in catalogue["datasets"]} >= {"mnist-5k", "wine"}
+
+
+def test_a_step_that_hangs_does_not_outlive_its_supervisor() -> None:
+    hanging = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import time; from trainer.control import Control; "
+            "Control(last_step_s=0.5).listen(None); time.sleep(600)",
+        ],
+        stdin=subprocess.PIPE,
+    )
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            hanging.wait(3)
+        assert hanging.stdin is not None
+        hanging.stdin.close()
+        assert hanging.wait(10) == 1
+    finally:
+        hanging.kill()
+        hanging.wait()
+
+
+def test_a_store_out_of_reach_is_worth_another_attempt(tmp_path: Path) -> None:
+    nowhere = {
+        "AWS_ENDPOINT": "http://127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "nowhere",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+    }
+    with child(order(tmp_path, store_uri="s3://bucket/models"), **nowhere) as trainer:
+        error = trainer.hear("error")
+    assert error["kind"] == "unavailable"
+    assert "s3://bucket" in error["reason"]

@@ -19,6 +19,7 @@ from wintergarden.errors import Cancelled, DataLoss
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import Lineage, Manifest, ManifestFields, ModelStore, TensorInfo
 from wintergarden.store.golden import replay, write_golden
+from wintergarden.store.names import CARD, GOLDEN, MODEL, REFERENCE, WEIGHTS
 from wintergarden.store.reference import MAX_EXAMPLES, write_reference
 
 GOLDEN_ROWS = 7
@@ -65,18 +66,18 @@ def publish(
     # As whoever loads the version will do: what would be refused there is not published here.
     replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, TOLERANCE)
     with store.publish(model) as draft:
-        draft.write("model.onnx", onnx_bytes)
-        draft.write("golden.npz", golden)
+        draft.write(MODEL, onnx_bytes)
+        draft.write(GOLDEN, golden)
         draft.write(
-            "reference.npz",
+            REFERENCE,
             write_reference(
                 {info.input_name: dataset.test.inputs[:MAX_EXAMPLES]},
                 dataset.test.labels[:MAX_EXAMPLES],
                 dataset.train.inputs[:BACKGROUND_ROWS],
             ),
         )
-        draft.write("weights.safetensors", safetensors.torch.save(served.state_dict()))
-        draft.write("card/README.md", write_card(model, trained, metrics).encode())
+        draft.write(WEIGHTS, safetensors.torch.save(served.state_dict()))
+        draft.write(CARD, write_card(model, trained, metrics).encode())
         if not may_publish(draft.version):
             raise Cancelled(f"version {draft.version} of {model!r} may not be published")
         return draft.commit(_fields(trained, job_id, metrics))

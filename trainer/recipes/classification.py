@@ -140,12 +140,14 @@ def train(
         watcher.on_epoch(step, metrics)
         # A schedule that comes to rest ends at weights better than any on the way: choosing
         # among epochs by few validation examples would only add their noise.
-        if validation_loss < best_loss or not patience:
+        if not patience:
+            trained.kept_epoch = epoch
+        elif validation_loss < best_loss:
             best_loss, trained.kept_epoch = validation_loss, epoch
             kept_weights = copy.deepcopy(network.state_dict())
         elif epoch - trained.kept_epoch >= patience:
             break
-    network.load_state_dict(kept_weights)
+    network.load_state_dict(kept_weights)  # without patience they are the network's own
     network.eval()
     return trained
 

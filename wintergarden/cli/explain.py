@@ -62,8 +62,9 @@ def explain(
     """Say which parts of an input made the model answer as it does.
 
     SHAP values add up: base value + their sum = the output, but for the
-    efficiency gap that is printed with them. The base value is the mean
-    output over the model's background sample.
+    efficiency gap that is printed with them. The base value is the output
+    at the mean background image, or for tables the mean output over the
+    model's background sample.
 
     \b
     Examples:

@@ -44,7 +44,7 @@ def list_models(address: Address = HERE, as_json: AsJson = False) -> None:
             model.name,
             ", ".join(str(version) for version in model.versions),
             model.task,
-            model.architecture,
+            model.architecture or model.problem,
             "; ".join(_served(entry) for entry in served[model.name]) or "no",
         )
     people.print(listed)

@@ -28,7 +28,8 @@ _METHODS = methods("wintergarden.v1.ExplanationService")
 class Attack:
     """Adversarial examples.
 
-    At most `epsilon_linf` from the input in the L-infinity norm, in `units`.
+    At most `epsilon_linf` from the input in the L-infinity norm, in `units`. `output_name` are
+    the logits that were attacked.
 
     Shape:
         adversarial: the input's.
@@ -37,6 +38,7 @@ class Attack:
 
     model: ModelIdentity
     method: str
+    output_name: str
     adversarial: Array
     predictions_before: tuple[int, ...]
     predictions_after: tuple[int, ...]
@@ -110,6 +112,7 @@ def attack(
     return Attack(
         model=identity(response),
         method=response.method,
+        output_name=response.output_name,
         adversarial=as_array(response.adversarial),
         predictions_before=tuple(response.predictions_before),
         predictions_after=tuple(response.predictions_after),

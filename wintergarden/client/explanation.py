@@ -86,6 +86,7 @@ def explain(
     targets: Sequence[int] = (),
     players: Players | None = None,
     background: npt.ArrayLike | None = None,
+    background_summary: Literal["", "mean", "sample"] = "",
     max_evaluations: int = 0,
     output_name: str = "",
     seed: int = 0,
@@ -102,6 +103,8 @@ def explain(
         targets: the explained output's index, one per row or one for all; default: the predicted.
         players: what gets a value; default: features for tables, a 7 × 7 grid for images.
         background: (M, …), what "absent" means; default: the model's own background sample.
+        background_summary: "mean" makes one baseline of the background, "sample" averages the
+            model over its rows; default: mean for images, sample for tables.
         max_evaluations: model rows per explained row; 0: the server's default.
         output_name: default: logits, or the value of a regression.
         seed: of the sampling.
@@ -115,6 +118,7 @@ def explain(
         input=as_tensor(inputs),
         targets=targets,
         output_name=output_name,
+        background_summary=background_summary,
         max_evaluations=max_evaluations,
         seed=seed,
         render=render,

@@ -21,10 +21,16 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ModelSummary:
+    """A model and its versions.
+
+    `task` and `architecture` are the latest version's; `problem` says why it cannot be read.
+    """
+
     name: str
     versions: tuple[int, ...]
     task: str
     architecture: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ def list_models() -> Flow[list[ModelSummary]]:
     """Every model of the store."""
     response = yield Call(_METHODS["ListModels"], pb.ListModelsRequest())
     return [
-        ModelSummary(m.name, tuple(m.versions), m.task, m.architecture) for m in response.models
+        ModelSummary(m.name, tuple(m.versions), m.task, m.architecture, m.problem)
+        for m in response.models
     ]
 
 

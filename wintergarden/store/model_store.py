@@ -20,6 +20,7 @@ from wintergarden.store.manifest import MAX_MANIFEST_BYTES, Manifest, parse
 from wintergarden.store.names import (
     CLAIM,
     MANIFEST,
+    MODEL,
     parse_version,
     validate_model_name,
     version_key,
@@ -191,7 +192,7 @@ class ModelStore:
         validate_model_name(model)
         fields = describe(onnx_bytes, tuple(class_labels), value_range)
         with self.publish(model) as draft:
-            draft.write("model.onnx", onnx_bytes)
+            draft.write(MODEL, onnx_bytes)
             return draft.commit(fields)
 
     def published(self) -> dict[str, list[int]]:

@@ -11,6 +11,8 @@ CLAIM = "claim.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.npz"
+WEIGHTS = "weights.safetensors"
+CARD = "card/README.md"
 
 # No name starts with a dot and none contains a slash: `..` and absolute paths cannot be written.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -10,16 +10,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ModelSummary(_message.Message):
-    __slots__ = ("name", "versions", "task", "architecture")
+    __slots__ = ("name", "versions", "task", "architecture", "problem")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     name: str
     versions: _containers.RepeatedScalarFieldContainer[int]
     task: str
     architecture: str
-    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[str] = ..., architecture: _Optional[str] = ...) -> None: ...
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[str] = ..., architecture: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
     __slots__ = ("name", "version", "digest", "manifest_json", "created_at", "is_verified")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -149,3 +150,18 @@ def test_no_such_model(deployment: Any) -> None:
     for fields in ({"name": "nothing"}, {"name": "nothing", "version": 3}):
         error = refusal(lambda fields=fields: ask(deployment, "DescribeModel", **fields))
         assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_one_unreadable_manifest_hides_no_other_model(
+    deployment: Any, onnx_file: bytes, tmp_path: Path
+) -> None:
+    for name in ("sound", "spoilt"):
+        digest = upload(deployment, onnx_file, upload_id=f"upload-{name}")
+        ask(deployment, "ImportModel", name=name, upload_id=f"upload-{name}", sha256=digest)
+    (tmp_path / "store/models/spoilt/1/manifest.json").write_bytes(b"{")
+
+    listed = {model.name: model for model in ask(deployment, "ListModels").models}
+    assert set(listed) == {"sound", "spoilt"}
+    assert listed["sound"].architecture
+    assert list(listed["spoilt"].versions) == [1]
+    assert "manifest.json of spoilt/1" in listed["spoilt"].problem

@@ -240,3 +240,32 @@ def test_a_failing_session_fails_everyone_once(inline_rows):
         assert [type(t) for t in request.told] == [ValueError]
     assert engine.statistics.read().failures == {Failure.BACKEND: 4}
     engine.close()
+
+
+def test_a_fault_of_the_engine_leaves_nobody_waiting():
+    class Broken(Asked):
+        looks = 0
+
+        @property
+        def is_abandoned(self):
+            self.looks += 1
+            if self.looks == 2:  # the first is the queue's
+                raise RuntimeError("who knows")
+            return False
+
+        @is_abandoned.setter
+        def is_abandoned(self, value):
+            pass
+
+    session = Doubling(seconds=0.2)
+    engine = engine_of(session, inline_rows=0)
+    engine.submit([Asked()])  # the others wait meanwhile, and are one batch
+    neighbours = [Asked(), Broken(), Asked()]
+    engine.submit(neighbours)
+    for request in neighbours:
+        assert request.done.wait(10), "no answer"
+        assert len(request.told) == 1
+    later = Asked()
+    engine.submit([later])
+    later.check()
+    engine.close()

@@ -122,16 +122,13 @@ class GrpcioServer(Server):
         return server
 
     async def serve_unary(self, route: Route, payload: bytes, context: Any) -> bytes:
-        call = await self._accept(route, payload, context)
-        answer = await self._answer(call)
-        if isinstance(answer.status, Status):
-            await _abort(context, answer.status)
-        if answer.initial_metadata:
-            await context.send_initial_metadata(answer.initial_metadata)
-        context.set_trailing_metadata(answer.trailing_metadata)
+        answer = await self._serve(route, payload, context)
         return answer.payload
 
     async def serve_stream(self, route: Route, payload: bytes, context: Any) -> None:
+        await self._serve(route, payload, context)
+
+    async def _serve(self, route: Route, payload: bytes, context: Any) -> Answer:
         call = await self._accept(route, payload, context)
         answer = await self._answer(call)
         if isinstance(answer.status, Status):
@@ -139,6 +136,7 @@ class GrpcioServer(Server):
         if answer.initial_metadata:
             await context.send_initial_metadata(answer.initial_metadata)
         context.set_trailing_metadata(answer.trailing_metadata)
+        return answer
 
     async def _accept(self, route: Route, payload: bytes, context: Any) -> GrpcioCall:
         admission = self._admission
