@@ -5,39 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
-
-
-class Request(Protocol):
-    """One caller's tensors and the one chance to answer.
-
-    Attributes:
-        feeds: one array per input of the model, in the model's order.
-        rows: what the request counts for: the length of its feeds along axis 0, or 1 for a
-            model whose requests run alone.
-        form: requests of equal form can be concatenated along axis 0.
-        arrived_ns: on `time.perf_counter_ns`'s clock.
-    """
-
-    feeds: Sequence[Array]
-    rows: int
-    form: Hashable
-    arrived_ns: int
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Nobody waits for the answer any more."""
-
-    def answer(self, outputs: Sequence[Array]) -> None:
-        """Give the caller its rows, one array per output of the model."""
-
-    def refuse(self, error: Exception) -> None:
-        """Tell the caller why there is no answer; of no effect once there is one."""
-
+from services.inference.scheduling import Array, Request
 
 R = TypeVar("R", bound=Request)
 
@@ -63,11 +35,17 @@ def batches(requests: Iterable[R], max_rows: int) -> Iterator[list[R]]:
     yield from filling.values()
 
 
-def merge(batch: Sequence[Request]) -> list[Array]:
+def merge(batch: Sequence[Request]) -> list[Array | None]:
     """The feeds of one run: every input's arrays, one request after the other."""
     if len(batch) == 1:
         return list(batch[0].feeds)
-    return [np.concatenate(arrays) for arrays in zip(*(r.feeds for r in batch), strict=True)]
+    columns = zip(*(r.feeds for r in batch), strict=True)
+    return [_concatenated(column) for column in columns]
+
+
+def _concatenated(arrays: Sequence[Array | None]) -> Array | None:
+    given = [array for array in arrays if array is not None]
+    return np.concatenate(given) if given else None
 
 
 def split(outputs: Sequence[Array], batch: Sequence[Request]) -> Iterator[list[Array]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from services.inference.batching import Array
+from services.inference.scheduling import Array
 from services.inference.signature import Signature, describe
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.wire import open_inference_pb2 as pb

@@ -12,7 +12,8 @@ from typing import Generic, Protocol
 import numpy as np
 import structlog
 
-from services.inference.batching import Array, Backlog, R, batches, merge, split
+from services.inference.batching import Backlog, R, batches, merge, split
+from services.inference.scheduling import Array
 from services.inference.statistics import Failure, Statistics
 from wintergarden.errors import Cancelled, Overloaded
 
@@ -166,12 +167,13 @@ class Engine(Generic[R]):
         for request in requests:
             self._run([request])
 
-    def _compute(self, feeds: Sequence[Array], rows: int) -> list[Array]:
-        names, limit = self.plan.inputs, self._max_rows
+    def _compute(self, feeds: Sequence[Array | None], rows: int) -> list[Array]:
+        limit = self._max_rows
+        given = {n: f for n, f in zip(self.plan.inputs, feeds, strict=True) if f is not None}
         if rows <= limit or not limit:
-            return self._session.run(dict(zip(names, feeds, strict=True)))
+            return self._session.run(given)
         pieces = [
-            self._session.run({n: f[i : i + limit] for n, f in zip(names, feeds, strict=True)})
+            self._session.run({n: f[i : i + limit] for n, f in given.items()})
             for i in range(0, rows, limit)
         ]
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]

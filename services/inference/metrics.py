@@ -60,7 +60,7 @@ class InferenceCollector(Collector):
         self._repository = repository
 
     def collect(self) -> Iterator[Metric]:
-        models = [(_labels(m), m, m.engine.statistics.read()) for m in self._repository.models()]
+        models = [(_labels(m), m, m.scheduler.statistics.read()) for m in self._repository.models()]
         for name, help_text, read in _COUNTERS:
             metric = _counter(name, help_text)
             for labels, _, counts in models:
@@ -79,7 +79,7 @@ class InferenceCollector(Collector):
         for labels, model, counts in models:
             for reason, number in counts.failures.items():
                 failures.add_sample(failures.name, {**labels, "reason": reason}, number)
-            depth.add_metric(list(labels.values()), model.engine.waiting)
+            depth.add_metric(list(labels.values()), model.scheduler.waiting)
             seconds.add_metric(list(labels.values()), model.load_seconds)
             sizes.add_metric(list(labels.values()), _buckets(counts), counts.rows)
         yield from (failures, depth, seconds, sizes, self._states())

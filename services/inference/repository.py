@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from services.inference.codec import ResponseWriter
-from services.inference.engine import Engine
+from services.inference.scheduling import Scheduler
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument, NotFound, Unavailable
 
@@ -37,7 +37,7 @@ class Model:
     name: str
     version: int
     signature: Signature
-    engine: Engine[Any]
+    scheduler: Scheduler[Any]
     load_seconds: float
 
     @cached_property

@@ -9,8 +9,8 @@ import structlog
 
 import wintergarden
 from services.inference import codec
-from services.inference.batching import Array
 from services.inference.repository import Model, Repository, State
+from services.inference.scheduling import Array, SequenceControl
 from services.inference.statistics import Failure
 from wintergarden.errors import (
     Cancelled,
@@ -37,7 +37,10 @@ _log = structlog.get_logger(__name__)
 class Inference:
     """One ModelInfer call on its way through an engine; a `batching.Request`."""
 
-    __slots__ = ("_call", "_id", "_wanted", "arrived_ns", "feeds", "form", "model", "rows")
+    __slots__ = (
+        "_call", "_id", "_wanted",
+        "arrived_ns", "feeds", "form", "model", "priority", "rows", "sequence", "timeout_us",
+    )  # fmt: skip
 
     def __init__(
         self, call: Call, request: pb.ModelInferRequest, model: Model, arrived_ns: int
@@ -51,7 +54,10 @@ class Inference:
         signature = model.signature
         self.model = model
         self.arrived_ns = arrived_ns
-        self.feeds: Sequence[Array] = codec.read_inputs(request, signature)
+        self.priority = 0
+        self.timeout_us = 0
+        self.sequence: SequenceControl | None = None
+        self.feeds: Sequence[Array | None] = codec.read_inputs(request, signature)
         self.rows: int = signature.rows(self.feeds)
         self.form: Hashable = signature.form(self.feeds)
         self._wanted = codec.read_outputs(request, signature)
@@ -62,7 +68,7 @@ class Inference:
     def is_abandoned(self) -> bool:
         return self._call.is_cancelled
 
-    def answer(self, outputs: Sequence[Array]) -> None:
+    def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
         self._call.respond(self.model.responses.write(self._id, self._wanted, outputs))
 
     def refuse(self, error: Exception) -> None:
@@ -101,7 +107,7 @@ class Servicer:
             else:
                 together.setdefault(inference.model, []).append(inference)
         for model, inferences in together.items():
-            model.engine.submit(inferences)
+            model.scheduler.submit(inferences)
 
     def infer_one(self, call: Call) -> None:
         self.infer([call])
@@ -167,7 +173,7 @@ class Servicer:
         try:
             return Inference(call, request, model, arrived_ns)
         except WintergardenError:
-            model.engine.statistics.failed(Failure.OTHER)
+            model.scheduler.statistics.failed(Failure.OTHER)
             raise
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from services.inference.batching import Array
+from services.inference.scheduling import Array
 from wintergarden.errors import InvalidTensor
 from wintergarden.runtime import TensorSpec
 
@@ -49,7 +49,7 @@ class Signature:
         """What messages call the model version."""
         return f"model {self.model!r} version {self.version}"
 
-    def rows(self, feeds: Sequence[Array]) -> int:
+    def rows(self, feeds: Sequence[Array | None]) -> int:
         """What a request counts for: its examples, or 1 where axis 0 does not count them.
 
         Raises:
@@ -57,23 +57,25 @@ class Signature:
         """
         if not self.is_rowwise:
             return 1
-        rows = len(feeds[0])
-        for spec, feed in zip(self.inputs[1:], feeds[1:], strict=True):
+        given = [(s, f) for s, f in zip(self.inputs, feeds, strict=True) if f is not None]
+        (first, feed), *others = given
+        rows = len(feed)
+        for spec, feed in others:
             if len(feed) != rows:
                 raise self.invalid(
                     spec.name,
-                    f"{len(feed)} rows, but input {self.inputs[0].name!r} has {rows}; "
+                    f"{len(feed)} rows, but input {first.name!r} has {rows}; "
                     "all inputs of a request have equally many",
                 )
         if rows == 0:
-            raise self.invalid(self.inputs[0].name, "0 rows; at least 1 is needed")
+            raise self.invalid(first.name, "0 rows; at least 1 is needed")
         return rows
 
-    def form(self, feeds: Sequence[Array]) -> Hashable:
+    def form(self, feeds: Sequence[Array | None]) -> Hashable:
         """Requests of equal form can be concatenated along axis 0."""
         if self.has_fixed_cost:
             return None  # all are alike
-        return tuple(feed.shape[1:] for feed in feeds)
+        return tuple(None if feed is None else feed.shape[1:] for feed in feeds)
 
     def invalid(self, name: str, problem: str, kind: str = "input") -> InvalidTensor:
         """An error about a tensor of a request."""

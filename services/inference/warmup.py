@@ -12,7 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
-from services.inference.batching import Array
+from services.inference.scheduling import Array
 from wintergarden.runtime import TensorSpec
 from wintergarden.wire.tensors import dtype_of
 

@@ -176,11 +176,11 @@ class Watcher:
             self._repository.put(
                 Entry(entry.name, entry.version, State.UNLOADING, model=entry.model)
             )
-            entry.model.engine.close()
+            entry.model.scheduler.close()
 
     def _forget_drained(self) -> None:
         for entry in self._repository.entries():
-            if entry.state is State.UNLOADING and entry.model and entry.model.engine.is_drained:
+            if entry.state is State.UNLOADING and entry.model and entry.model.scheduler.is_drained:
                 self._repository.remove(entry.name, entry.version)
                 if entry.version in self._published.get(entry.name, ()):
                     self._repository.put(Entry(entry.name, entry.version, State.LOADING))

@@ -25,7 +25,7 @@ class Patient:
 
     @property
     def engine(self):
-        return self.app.repository.resolve("patient").engine
+        return self.app.repository.resolve("patient").scheduler
 
     @property
     def taken_on(self):
@@ -78,7 +78,7 @@ def test_a_request_whose_deadline_passes_in_the_queue_never_runs(world, patient)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     first.result()
     assert patient.client.ModelInfer(patient.request)
-    world.eventually(lambda: executions(patient.engine) == 2)
+    world.eventually(lambda: executions(patient.scheduler) == 2)
 
 
 def test_a_cancelled_request_leaves_the_queue(world, patient):
@@ -90,7 +90,7 @@ def test_a_cancelled_request_leaves_the_queue(world, patient):
     world.eventually(lambda: patient.taken_on == 1)  # cancellations travel, too
     assert patient.client.ModelInfer(patient.request)  # cancelled ones have made room
     first.result()
-    world.eventually(lambda: executions(patient.engine) == 2)
+    world.eventually(lambda: executions(patient.scheduler) == 2)
 
 
 def test_other_models_answer_while_one_is_busy(world):

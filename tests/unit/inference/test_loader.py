@@ -41,23 +41,23 @@ def load(store, version=1, **options):
 def test_a_short_model_runs_inline_and_in_batches(store):
     model = load(store, publish(store, DOUBLING, 2 * X), inline_run_s=1.0)
     assert model.signature.is_rowwise
-    assert model.engine.plan.inline_rows == model.engine.plan.max_rows == 64
+    assert model.scheduler.plan.inline_rows == model.scheduler.plan.max_rows == 64
 
 
 def test_a_model_that_takes_longer_has_a_thread_of_its_own(store):
     model = load(store, publish(store, DOUBLING, 2 * X), inline_run_s=0.0)
-    assert model.engine.plan.inline_rows == 0
+    assert model.scheduler.plan.inline_rows == 0
 
 
 def test_a_model_that_mixes_rows_is_not_batched(store):
     model = load(store, publish(store, CENTRING, X - X.mean(axis=0)))
     assert not model.signature.is_rowwise
-    assert model.engine.plan.max_rows == 0
+    assert model.scheduler.plan.max_rows == 0
 
 
 def test_a_model_of_fixed_size_is_not_batched_and_may_run_inline(store):
     model = load(store, publish(store, FIXED, 2 * X), inline_run_s=1.0)
-    assert (model.engine.plan.max_rows, model.engine.plan.inline_rows) == (0, 1)
+    assert (model.scheduler.plan.max_rows, model.scheduler.plan.inline_rows) == (0, 1)
 
 
 def test_other_answers_than_the_golden_ones_are_refused(store):

@@ -174,7 +174,7 @@ def test_a_deleted_version_finishes_what_it_was_given():
     world.settle()
     with pytest.raises(NotFound, match="no model 'a'; models are 'b'"):
         world.repository.resolve("a")
-    assert model.engine.is_drained
+    assert model.scheduler.is_drained
     assert ("a", 1) not in world.states
     answers = []
 
@@ -186,7 +186,7 @@ def test_a_deleted_version_finishes_what_it_was_given():
         is_abandoned=False,
         answer=answers.append,
     )
-    model.engine.submit([late])
+    model.scheduler.submit([late])
     assert len(answers) == 1
 
 
