@@ -72,8 +72,8 @@ def test_a_killed_process_comes_back(home: Home, supervise: Callable[..., Superv
     first = pid_of(home, "a")
     os.kill(first, signal.SIGKILL)
     eventually(lambda: pid_of(home, "a") not in (0, first))
+    eventually(lambda: home.log_of("a").read_text().count("up") == 2)
     assert supervisor.exits()["a"] == 1
-    assert home.log_of("a").read_text().count("up") == 2
 
 
 def test_one_that_never_starts_is_tried_again_and_again_ever_slower(
