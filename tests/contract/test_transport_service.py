@@ -18,6 +18,7 @@ from wintergarden.service.transport import (
     Call,
     Route,
     ServerOptions,
+    bidirectional,
     create_server,
     server_stream,
     unary,
@@ -99,6 +100,14 @@ def test_a_route_must_match_the_descriptors() -> None:
         unary(TRAINING, "WatchJob", lambda request, call: request)
     with pytest.raises(ValueError, match="not server-streaming"):
         server_stream(TRAINING, "GetJob", lambda request, call: iter(()))  # type: ignore[arg-type,return-value]
+    with pytest.raises(ValueError, match="not bidirectional"):
+        bidirectional(TRAINING, "WatchJob", lambda call: call.end())
+    with pytest.raises(ValueError, match="not server-streaming"):
+        server_stream(
+            "inference.GRPCInferenceService",
+            "ModelStreamInfer",
+            lambda request, call: iter(()),  # type: ignore[arg-type,return-value]
+        )
 
 
 def _health(channel: grpc.Channel, service: str) -> int:
@@ -171,12 +180,9 @@ def test_reflection(options: ServerOptions, version: str) -> None:
         assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def test_every_method_of_every_service_is_reachable_as_described() -> None:
-    """Only unary and server streaming, so that every call runs on the native transport."""
-    for service in (
-        "inference.GRPCInferenceService",
-        TRAINING,
-        "wintergarden.v1.ModelsService",
-        "wintergarden.v1.ExplanationService",
-    ):
+def test_our_own_services_stream_one_way_at_most() -> None:
+    """So every call of theirs runs in the native front; of Triton's protocol, one does not."""
+    for service in (TRAINING, "wintergarden.v1.ModelsService", "wintergarden.v1.ExplanationService"):
         assert not any(m.is_client_streaming for m in methods(service).values())
+    inference = methods("inference.GRPCInferenceService").values()
+    assert [m.name for m in inference if m.is_client_streaming] == ["ModelStreamInfer"]

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from wintergarden.service.errors import Metadata
 
 
-class Call(ABC):
-    """A request and the one chance to answer it, from any thread.
+class CallContext(ABC):
+    """What calls of every kind have. Whatever comes after the answer is ignored."""
 
-    A unary call is answered by `respond` or `fail`; a server-streaming call by any number of
-    `send`, then `end` or `fail`. Whatever comes after the answer, or after the client has gone,
-    is ignored, except that `send` raises `Cancelled` so that a generator stops.
-    """
-
-    __slots__ = ("deadline", "metadata", "method", "payload", "peer")
+    __slots__ = ()
 
     method: str  # the path, /package.Service/Method
-    payload: bytes
     metadata: tuple[tuple[str, str | bytes], ...]  # bytes for keys that end in -bin
     peer: str
     deadline: float | None  # on time.monotonic()'s clock
@@ -49,6 +43,27 @@ class Call(ABC):
         """Headers of the answer; before the first `respond`, `send` or `end`, at most once."""
 
     @abstractmethod
+    def end(self, trailing_metadata: Metadata = ()) -> None:
+        """End a stream well, after what was sent."""
+
+    @abstractmethod
+    def fail(self, error: BaseException) -> None:
+        """End the call with the status of `wintergarden.service.errors` for `error`."""
+
+
+class Call(CallContext):
+    """A request and the one chance to answer it, from any thread.
+
+    A unary call is answered by `respond` or `fail`; a server-streaming call by any number of
+    `send`, then `end` or `fail`. Whatever comes after the answer, or after the client has gone,
+    is ignored, except that `send` raises `Cancelled` so that a generator stops.
+    """
+
+    __slots__ = ()
+
+    payload: bytes
+
+    @abstractmethod
     def respond(self, payload: bytes, trailing_metadata: Metadata = ()) -> None:
         """Answer a unary call."""
 
@@ -60,10 +75,35 @@ class Call(ABC):
             Cancelled: the client has gone.
         """
 
-    @abstractmethod
-    def end(self, trailing_metadata: Metadata = ()) -> None:
-        """End a stream well."""
+
+class BidirectionalCall(CallContext):
+    """A stream of requests and a stream of answers, side by side.
+
+    Its handler has a thread of its own, on which it reads `messages`; answers are sent from any
+    thread, also after the handler has returned. The call ends with `end` or `fail`, whoever
+    says so first, and with the client. A peer that reached the native transport is unknown.
+    """
+
+    __slots__ = ()
 
     @abstractmethod
-    def fail(self, error: BaseException) -> None:
-        """End the call with the status of `wintergarden.service.errors` for `error`."""
+    def messages(self) -> Iterator[bytes]:
+        """The client's messages, as they come; for one thread.
+
+        Waits for the next, also as long as too much of what was sent is unread, so that a
+        client that does not read is not served for ever. Ends when the client has said its
+        last, has gone, or the call has its end; and when the server drains: then what was
+        handed out is still to be answered, and `end` tells the client UNAVAILABLE.
+        """
+
+    @abstractmethod
+    def send(self, payload: bytes) -> None:
+        """Send one message, after those before it; never waits, ignored once nobody reads."""
+
+    @abstractmethod
+    def wait_writable(self) -> None:
+        """Wait until the client has read enough; for handlers with many answers to a message.
+
+        Raises:
+            Cancelled: the client has gone, or the call has its end.
+        """

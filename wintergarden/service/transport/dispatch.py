@@ -15,7 +15,7 @@ import structlog
 
 from wintergarden.errors import DeadlineExceeded
 from wintergarden.service.errors import StatusError, status_of
-from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.call import Call, CallContext
 from wintergarden.service.transport.route import Handler, Route
 from wintergarden.service.transport.workers import Workers
 
@@ -50,7 +50,7 @@ class Dispatcher:
         """Hand over calls of inline routes that arrived together."""
         self._inline.put(calls)
 
-    def submit(self, route: Route, call: Call) -> None:
+    def submit(self, route: Route, call: CallContext) -> None:
         """Hand over a call of a route that may wait."""
         pool = self._streams if route.streams else self._workers
         pool.submit(lambda: guarded(route.handler, call))
@@ -93,7 +93,7 @@ class Dispatcher:
                     call.fail(decided)
 
 
-def guarded(handler: Handler, call: Call) -> None:
+def guarded(handler: Handler, call: CallContext) -> None:
     """Run a handler unless it is too late; what it raises becomes the call's status."""
     if call.is_cancelled:
         call.fail(_late())

@@ -33,6 +33,8 @@ def drain(
         if routes[call.method].is_endless:
             call.fail(StatusError(DRAINING))
             call.cancel()
+        else:
+            call.stop_reading()
     until = monotonic() + grace_s
     _wait_until_empty(admissions, until)
     # Time for the last answers to leave, for calls that were being accepted when the flag was

@@ -24,6 +24,7 @@ from wintergarden.service.transport.admission import Admission
 from wintergarden.service.transport.dispatch import Dispatcher, guarded
 from wintergarden.service.transport.drain import drain
 from wintergarden.service.transport.grpcio_call import Answer, GrpcioCall
+from wintergarden.service.transport.grpcio_stream import GrpcioBidirectionalCall
 from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.reflection import reflection_handlers
 from wintergarden.service.transport.route import Route
@@ -107,7 +108,7 @@ class GrpcioServer(Server):
                 ("grpc.max_receive_message_length", self._options.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", self._options.max_concurrent_streams),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._options.reuse_port)),
                 # It resets streams that clients opened in good faith (measured with grpcio 1.81:
                 # most of a burst of 1 500 calls came back UNAVAILABLE).
                 ("grpc.http.overload_protection", 0),
@@ -131,18 +132,25 @@ class GrpcioServer(Server):
     async def _serve(self, route: Route, payload: bytes, context: Any) -> Answer:
         call = await self._accept(route, payload, context)
         answer = await self._answer(call)
-        if isinstance(answer.status, Status):
-            await _abort(context, answer.status)
-        if answer.initial_metadata:
-            await context.send_initial_metadata(answer.initial_metadata)
-        context.set_trailing_metadata(answer.trailing_metadata)
+        await _finish(context, answer)
         return answer
+
+    async def serve_bidirectional(self, route: Route, context: Any) -> None:
+        call = await self._accept_bidirectional(route, context)
+        reading = self._loop.create_task(call.read_messages())
+        try:
+            answer = await call.write_messages()
+        except BaseException:  # grpcio raises several things when the client has gone
+            call.cancel()
+            raise
+        finally:
+            reading.cancel()
+        await _finish(context, answer)
 
     async def _accept(self, route: Route, payload: bytes, context: Any) -> GrpcioCall:
         admission = self._admission
         if not route.is_vital and (refusal := admission.refusal(len(payload), route.streams)):
             await _abort(context, refusal)
-        remaining_s = context.time_remaining()
         call = GrpcioCall(
             self._loop,
             context,
@@ -150,9 +158,9 @@ class GrpcioServer(Server):
             next(self._ids),
             route.path,
             payload,
-            tuple((key, value) for key, value in context.invocation_metadata() or ()),
+            _metadata(context),
             context.peer(),
-            None if remaining_s is None else monotonic() + remaining_s,
+            _deadline(context),
         )
         admission.accepted[route.path] += 1
         if route.is_vital:
@@ -161,6 +169,27 @@ class GrpcioServer(Server):
             self._dispatcher.submit_inline([call])
         else:
             self._dispatcher.submit(route, call)
+        return call
+
+    async def _accept_bidirectional(self, route: Route, context: Any) -> GrpcioBidirectionalCall:
+        admission = self._admission
+        if refusal := admission.refusal(0, streams=True):
+            await _abort(context, refusal)
+        call = GrpcioBidirectionalCall(
+            self._loop,
+            context,
+            admission.streams,
+            next(self._ids),
+            route.path,
+            _metadata(context),
+            context.peer(),
+            _deadline(context),
+            self._options,
+        )
+        admission.accepted[route.path] += 1
+        if admission.is_draining:  # since it was asked
+            call.stop_reading()
+        self._dispatcher.submit(route, call)
         return call
 
     async def _answer(self, call: GrpcioCall) -> Answer:
@@ -194,6 +223,13 @@ class _Routes(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
 
 def _handler(server: GrpcioServer, route: Route) -> Any:
+    if route.is_bidirectional:
+
+        async def both_ways(_: Any, context: Any) -> None:
+            await server.serve_bidirectional(route, context)
+
+        return grpc.stream_stream_rpc_method_handler(both_ways)
+
     if route.streams:
 
         async def stream(payload: bytes, context: Any) -> None:
@@ -205,6 +241,24 @@ def _handler(server: GrpcioServer, route: Route) -> Any:
         return await server.serve_unary(route, payload, context)
 
     return grpc.unary_unary_rpc_method_handler(unary)
+
+
+def _metadata(context: Any) -> tuple[tuple[str, str | bytes], ...]:
+    return tuple((key, value) for key, value in context.invocation_metadata() or ())
+
+
+def _deadline(context: Any) -> float | None:
+    remaining_s = context.time_remaining()
+    return None if remaining_s is None else monotonic() + remaining_s
+
+
+async def _finish(context: Any, answer: Answer) -> None:
+    """What follows the messages: the headers if none went yet, the trailers, the status."""
+    if isinstance(answer.status, Status):
+        await _abort(context, answer.status)
+    if answer.initial_metadata:
+        await context.send_initial_metadata(answer.initial_metadata)
+    context.set_trailing_metadata(answer.trailing_metadata)
 
 
 async def _abort(context: Any, status: Status) -> None:

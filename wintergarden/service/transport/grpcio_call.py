@@ -8,6 +8,7 @@ from typing import Any
 
 from wintergarden.errors import Cancelled
 from wintergarden.service.errors import Metadata, Status
+from wintergarden.service.transport.call import Call
 from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 
 
@@ -21,7 +22,7 @@ class Answer:
     trailing_metadata: Metadata = ()
 
 
-class GrpcioCall(OpenCall):
+class GrpcioCall(OpenCall, Call):
     __slots__ = ("_context", "_loop", "answer")
 
     def __init__(  # noqa: PLR0917  keywords cost time, once per call
@@ -40,9 +41,6 @@ class GrpcioCall(OpenCall):
         self._context = context
         self.answer: asyncio.Future[Answer] = loop.create_future()
         OpenCall.__init__(self, open_calls, call_id, method, payload, metadata, peer, deadline)
-
-    def send_initial_metadata(self, metadata: Metadata) -> None:
-        self._initial_metadata = metadata
 
     def respond(self, payload: bytes, trailing_metadata: Metadata = ()) -> None:
         if self._claim():

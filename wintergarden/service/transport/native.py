@@ -5,6 +5,7 @@
 The front has an unbounded queue of its own, no size limit, and a stop that loses answers.
 So for each address one reader thread does nothing but move calls into our bounded books,
 refuse what is beyond them and mark what was cancelled; a stop is ours as well.
+What streams both ways the front hands on, over a private socket, to grpcio.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,9 +27,9 @@ from wintergarden.service.transport.admission import Admission
 from wintergarden.service.transport.call import Call
 from wintergarden.service.transport.dispatch import Dispatcher, guarded
 from wintergarden.service.transport.drain import drain
+from wintergarden.service.transport.grpcio import GrpcioServer
 from wintergarden.service.transport.native_call import NativeCall
 from wintergarden.service.transport.options import ServerOptions
-from wintergarden.service.transport.reflection import start_reflection_server
 from wintergarden.service.transport.route import Route
 from wintergarden.service.transport.server import Server, bound_address
 
@@ -49,17 +51,22 @@ class NativeServer(Server):
         self._options = options
         self._services = services
         self._fallback_socket = fallback_socket
+        self._both_ways = [route for route in routes if route.is_bidirectional]
+        if self._both_ways and fallback_socket is not None:
+            paths = [route.path for route in self._both_ways]
+            raise ValueError(f"{paths} stream both ways; with a fallback socket they go there")
         served = [*self.health.routes(), *routes]
         self._dispatcher = Dispatcher(served, options.workers, options.max_streams)
+        in_front = [route for route in served if not route.is_bidirectional]
         self._listeners: list[_Listener] = []
         try:
             for address in addresses:
-                self._listeners.append(_Listener(address, served, options, self._dispatcher))
+                self._listeners.append(_Listener(address, in_front, options, self._dispatcher))
         except OSError:
             for listener in self._listeners:
                 listener.close()
             raise
-        self._stop_reflection: Callable[[], None] | None = None
+        self._behind: _Behind | None = None
         self._stop_lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -73,22 +80,14 @@ class NativeServer(Server):
 
     @property
     def admissions(self) -> list[Admission]:
-        return [listener.admission for listener in self._listeners]
+        behind = [] if self._behind is None else self._behind.server.admissions
+        return [*(listener.admission for listener in self._listeners), *behind]
 
     def start(self) -> None:
-        # Whatever has no route goes to another server: the one given, or, for the sake of
-        # reflection (which streams both ways), a private grpcio server.
         fallback = self._fallback_socket
         if fallback is None:
-            directory = tempfile.mkdtemp(prefix="wintergarden-")
-            fallback = f"{directory}/reflection.sock"
-            stop = start_reflection_server(f"unix:{fallback}", self._services)
-
-            def stop_reflection() -> None:
-                stop()
-                shutil.rmtree(directory, ignore_errors=True)
-
-            self._stop_reflection = stop_reflection
+            self._behind = _Behind(self._both_ways, self._options, self._services)
+            fallback = self._behind.socket
         self._dispatcher.start()
         for listener in self._listeners:
             listener.start(fallback)
@@ -104,12 +103,33 @@ class NativeServer(Server):
             for listener in self._listeners:
                 listener.close()
             self._dispatcher.stop()
-            if self._stop_reflection is not None:
-                self._stop_reflection()
+            if self._behind is not None:
+                self._behind.stop()
             self._stopped.set()
 
     def wait(self) -> None:
         self._stopped.wait()
+
+
+class _Behind:
+    """A grpcio server at a private socket, for what the front hands on: streams both ways.
+
+    Reflection is one, ours are the others. It has books of its own.
+    """
+
+    def __init__(
+        self, routes: Sequence[Route], options: ServerOptions, services: Sequence[str]
+    ) -> None:
+        self._directory = tempfile.mkdtemp(prefix="wintergarden-")
+        self.socket = f"{self._directory}/streams.sock"
+        # Whoever drains the front drains this too, and has lingered.
+        options = replace(options, linger_s=0.0)
+        self.server = GrpcioServer(routes, [f"unix:{self.socket}"], options, services)
+        self.server.start()
+
+    def stop(self) -> None:
+        self.server.stop(0)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class _Listener:
@@ -128,6 +148,7 @@ class _Listener:
             call_details=True,
             delay_stream_headers=True,
             max_concurrent_streams=options.max_concurrent_streams,
+            reuse_port=options.reuse_port,
         )
         self.address = bound_address(address, self._front.bound_port)
         self._socket = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None

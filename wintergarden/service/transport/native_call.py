@@ -6,10 +6,11 @@ from pygrpc_native import NativeGrpcFront
 
 from wintergarden.errors import Cancelled
 from wintergarden.service.errors import Metadata, Status
+from wintergarden.service.transport.call import Call
 from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 
 
-class NativeCall(OpenCall):
+class NativeCall(OpenCall, Call):
     __slots__ = ("_front",)
 
     def __init__(  # noqa: PLR0917  keywords cost time, once per call
@@ -25,9 +26,6 @@ class NativeCall(OpenCall):
     ) -> None:
         self._front = front
         OpenCall.__init__(self, open_calls, call_id, method, payload, metadata, peer, deadline)
-
-    def send_initial_metadata(self, metadata: Metadata) -> None:
-        self._initial_metadata = metadata
 
     def respond(self, payload: bytes, trailing_metadata: Metadata = ()) -> None:
         if self._open.pop(self._id, None) is None:  # _claim, without the call

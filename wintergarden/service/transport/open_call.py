@@ -10,7 +10,7 @@ import structlog
 
 from wintergarden.errors import WintergardenError
 from wintergarden.service.errors import Metadata, Status, status_of
-from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.call import CallContext
 
 _log = structlog.get_logger(__name__)
 
@@ -32,13 +32,16 @@ class OpenCalls(dict[int, "OpenCall"]):
             return dict(self._failed)
 
 
-class OpenCall(Call):
+class OpenCall(CallContext):
     """A call in a dict of open calls. Whoever removes it from there may answer it.
 
     `dict.pop` is atomic, so handlers, cancellation and drain need no lock to agree.
     """
 
-    __slots__ = ("_id", "_initial_metadata", "_is_gone", "_on_cancel", "_open")
+    __slots__ = (
+        "_id", "_initial_metadata", "_is_gone", "_on_cancel", "_open",
+        "deadline", "metadata", "method", "payload", "peer",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  keywords cost time, once per call
         self,
@@ -78,6 +81,12 @@ class OpenCall(Call):
         self._open.pop(self._id, None)
         self._is_gone = True
         self._run_callbacks()
+
+    def send_initial_metadata(self, metadata: Metadata) -> None:
+        self._initial_metadata = metadata
+
+    def stop_reading(self) -> None:
+        """Take no more messages of the client: the server drains. Of no effect on one message."""
 
     def fail(self, error: BaseException) -> None:
         if self._claim():

@@ -27,9 +27,15 @@ class ServerOptions:
         max_queued_calls: calls accepted and not yet answered; streams are not counted.
         max_queued_bytes: request bytes of those calls.
         workers: threads for unary handlers that may wait.
-        max_streams: server-streaming calls at a time, over all connections.
+        max_streams: streaming calls at a time, over all connections; those that stream both
+            ways are counted by themselves on the native transport.
         max_concurrent_streams: HTTP/2 streams, so calls at a time, per connection.
         io_threads: threads of the native transport that speak HTTP/2.
+        max_unsent_messages: answers of one stream both ways that wait for its client to read;
+            beyond them no further request is taken from it.
+        max_unsent_bytes: bytes of those answers; likewise of requests read ahead.
+        reuse_port: let other processes of the same user bind the same TCP ports
+            (SO_REUSEPORT); the kernel spreads connections over them.
         linger_s: how long a stopping server keeps answering UNAVAILABLE after its last
             answer, so that nothing it wrote is lost with the connection.
     """
@@ -42,6 +48,9 @@ class ServerOptions:
     max_streams: int = 128
     max_concurrent_streams: int = 256
     io_threads: int = field(default_factory=default_io_threads)
+    max_unsent_messages: int = 1_024
+    max_unsent_bytes: int = 16 * 1024 * 1024
+    reuse_port: bool = False
     linger_s: float = 0.25
 
     def __post_init__(self) -> None:

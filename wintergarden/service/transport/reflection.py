@@ -8,7 +8,6 @@ https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -20,7 +19,6 @@ from wintergarden.wire import pool
 
 # v1 differs from v1alpha in its package name alone; newer clients ask for v1 first.
 SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
-_MAX_OPEN_STREAMS = 8
 
 
 class _Descriptors:
@@ -55,15 +53,3 @@ def reflection_handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]
         grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method})
         for service in SERVICES
     ]
-
-
-def start_reflection_server(address: str, services: Sequence[str]) -> Callable[[], None]:
-    """Serve reflection alone at a private address; returns what stops it."""
-    server = grpc.server(
-        ThreadPoolExecutor(_MAX_OPEN_STREAMS, thread_name_prefix="reflection"),
-        handlers=reflection_handlers(services),
-        maximum_concurrent_rpcs=_MAX_OPEN_STREAMS,
-    )
-    server.add_insecure_port(address)
-    server.start()
-    return lambda: server.stop(0).wait()

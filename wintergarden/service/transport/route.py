@@ -10,10 +10,10 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from wintergarden.errors import InvalidArgument
-from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.call import BidirectionalCall, Call
 from wintergarden.wire.pool import Method, methods
 
-Handler = Callable[[Call], None]
+Handler = Callable[[Any], None]  # of a Call or a BidirectionalCall, by the kind of route
 BatchHandler = Callable[[list[Call]], None]
 
 
@@ -36,6 +36,8 @@ class Route:
             UNAVAILABLE at once; others have the whole grace to finish.
         is_vital: answered where it arrives, whatever the load and even while draining; for
             health checks, which must not fail because the server is busy.
+        is_bidirectional: a stream whose requests are a stream too: the handler takes a
+            `BidirectionalCall`.
     """
 
     path: str
@@ -45,12 +47,15 @@ class Route:
     batch_handler: BatchHandler | None = None
     is_endless: bool = False
     is_vital: bool = False
+    is_bidirectional: bool = False
 
     def __post_init__(self) -> None:
         if self.streams and self.is_inline:
             raise ValueError(f"{self.path}: a stream waits for its client and cannot be inline")
         if self.batch_handler is not None and not self.is_inline:
             raise ValueError(f"{self.path}: only inline routes take batches")
+        if self.is_bidirectional and not self.streams:
+            raise ValueError(f"{self.path}: a route cannot stream both ways and not stream")
 
 
 def unary(
@@ -89,6 +94,12 @@ def server_stream(
     return Route(method.path, handler, streams=True, is_endless=is_endless)
 
 
+def bidirectional(service: str, name: str, handler: Callable[[BidirectionalCall], None]) -> Route:
+    """A route for a method that streams both ways; the handler parses and builds messages."""
+    method = _method(service, name, streams=True, takes_stream=True)
+    return Route(method.path, handler, streams=True, is_bidirectional=True)
+
+
 def parse(method: Method, call: Call) -> Any:
     """The request message of a call.
 
@@ -104,9 +115,9 @@ def parse(method: Method, call: Call) -> Any:
         ) from error
 
 
-def _method(service: str, name: str, *, streams: bool) -> Method:
+def _method(service: str, name: str, *, streams: bool, takes_stream: bool = False) -> Method:
     method = methods(service)[name]
-    if method.is_client_streaming or method.is_server_streaming != streams:
-        kind = "server-streaming" if streams else "unary"
+    if (method.is_client_streaming, method.is_server_streaming) != (takes_stream, streams):
+        kind = "bidirectional" if takes_stream else "server-streaming" if streams else "unary"
         raise ValueError(f"{method.path} is not {kind} in the descriptors")
     return method
