@@ -182,7 +182,11 @@ def test_reflection(options: ServerOptions, version: str) -> None:
 
 def test_our_own_services_stream_one_way_at_most() -> None:
     """So every call of theirs runs in the native front; of Triton's protocol, one does not."""
-    for service in (TRAINING, "wintergarden.v1.ModelsService", "wintergarden.v1.ExplanationService"):
+    for service in (
+        TRAINING,
+        "wintergarden.v1.ModelsService",
+        "wintergarden.v1.ExplanationService",
+    ):
         assert not any(m.is_client_streaming for m in methods(service).values())
     inference = methods("inference.GRPCInferenceService").values()
     assert [m.name for m in inference if m.is_client_streaming] == ["ModelStreamInfer"]
