@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Generic, Protocol
 
@@ -13,6 +12,7 @@ import numpy as np
 import structlog
 
 from services.inference.batching import Backlog, R, batches, merge, split
+from services.inference.plan import Plan
 from services.inference.scheduling import Array
 from services.inference.statistics import Failure, Statistics
 from wintergarden.errors import Cancelled, Overloaded
@@ -26,27 +26,6 @@ class Session(Protocol):
     def run(
         self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
     ) -> list[Array]: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model version is run; found out when it was loaded.
-
-    Attributes:
-        inputs: names of the inputs, in the order of a request's feeds.
-        max_rows: rows of one run, at most; longer requests run in pieces. 0: an answer may
-            depend on more than its own row, so every request runs alone and whole.
-        inline_rows: runs of up to this many rows are over so soon that the thread that brings
-            the requests does them itself; 0: none is.
-        threads: how many other runs may go on at once.
-        max_waiting: requests that may wait for one of those threads.
-    """
-
-    inputs: tuple[str, ...]
-    max_rows: int = 64
-    inline_rows: int = 0
-    threads: int = 1
-    max_waiting: int = 1024
 
 
 class Engine(Generic[R]):

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar
 import structlog
 
 from services.inference import warmup
-from services.inference.engine import Engine, Plan
+from services.inference.engine import Engine
+from services.inference.plan import Plan
 from services.inference.repository import Model
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidTensor

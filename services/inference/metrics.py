@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from services.inference.repository import Model, Repository, State
-from services.inference.statistics import BATCH_ROWS, Counts
+from services.inference.statistics import Counts
 
 _LABELS = ("model", "version")
 _NS_PER_US = 1_000
+# Upper bounds of the batch-size histogram, in rows.
+_BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _COUNTERS: tuple[tuple[str, str, Callable[[Counts], float]], ...] = (
     ("nv_inference_request_success", "Requests answered", lambda c: c.successes),
@@ -104,5 +105,9 @@ def _counter(name: str, help_text: str) -> Metric:
 
 
 def _buckets(counts: Counts) -> list[tuple[str, float]]:
-    limits = [*(str(float(rows)) for rows in BATCH_ROWS), "+Inf"]
-    return list(zip(limits, accumulate(counts.batches_up_to), strict=True))
+    batches = counts.batches.items()
+    buckets = [
+        (str(float(limit)), sum(batch.runs for rows, batch in batches if rows <= limit))
+        for limit in _BATCH_ROWS
+    ]
+    return [*buckets, ("+Inf", counts.executions)]

@@ -1,41 +1,116 @@
-"""What one model version has done so far."""
+"""What one model version has done so far, in the terms of Triton's ModelStatistics.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
+"""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from time import time_ns
 
-# Upper bounds of the batch-size histogram, in rows.
-BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+from wintergarden.wire import open_inference_pb2 as pb
+
+_NS_PER_MS = 1_000_000
 
 
 class Failure(StrEnum):
     """Why a request had no answer; the names are Triton's."""
 
-    REJECTED = "REJECTED"  # the queue was full
+    REJECTED = "REJECTED"  # the queue was full, or its time in it was over
     CANCELED = "CANCELED"  # the client left, or its deadline passed
     BACKEND = "BACKEND"  # the model could not run it
     OTHER = "OTHER"  # the request did not fit the model
 
 
 @dataclass(slots=True)
+class Span:
+    """How often something happened, and how long it took in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, count: int, ns: int) -> None:
+        self.count += count
+        self.ns += ns
+
+    def copy(self) -> Span:
+        return Span(self.count, self.ns)
+
+
+@dataclass(slots=True)
+class BatchCounts:
+    """Of the runs of one size; times once a run."""
+
+    runs: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+
+
+class Outcome(StrEnum):
+    """What became of one of several answers; the names are Triton's."""
+
+    SUCCESS = "success"
+    FAIL = "fail"
+    EMPTY = "empty_response"  # it ended the answers and added none
+    CANCEL = "cancel"
+
+
+@dataclass(slots=True)
+class ResponseCounts:
+    """Of the n-th answers of requests that may have several."""
+
+    compute_infer: Span = field(default_factory=Span)
+    compute_output: Span = field(default_factory=Span)
+    outcomes: dict[Outcome, Span] = field(default_factory=lambda: {o: Span() for o in Outcome})
+
+    def copy(self) -> ResponseCounts:
+        outcomes = {outcome: span.copy() for outcome, span in self.outcomes.items()}
+        return ResponseCounts(self.compute_infer.copy(), self.compute_output.copy(), outcomes)
+
+
+@dataclass(slots=True)
 class Counts:
-    """Counters since the version was loaded; times in nanoseconds, summed over requests."""
+    """Counters since the version was loaded; times in nanoseconds, summed over requests.
+
+    Attributes:
+        successes: requests that were answered, `cache_hits` among them.
+        failures: requests that were refused, by reason.
+        failed_ns: from their arrival to their refusal, in all.
+        rows: inferred; those of answers from the cache are not counted.
+        executions: runs of the model.
+        queue_ns: waiting, cache hits included.
+        input_ns: putting batches together.
+        infer_ns: the model's own time.
+        output_ns: taking batches apart and answering.
+        cache_hits: lookups that found an answer.
+        cache_misses: lookups that found none, and the keeping of the answer that then came.
+        batches: by rows.
+        responses: by their number, from 0; empty but for decoupled models.
+        last_inference_ns: when a request was last answered, since the epoch; 0: never.
+    """
 
     successes: int = 0
     failures: dict[Failure, int] = field(default_factory=dict)
+    failed_ns: int = 0
     rows: int = 0
     executions: int = 0
     queue_ns: int = 0
-    input_ns: int = 0  # putting the batch together
+    input_ns: int = 0
     infer_ns: int = 0
-    output_ns: int = 0  # taking it apart and answering
-    batches_up_to: list[int] = field(default_factory=lambda: [0] * (len(BATCH_ROWS) + 1))
+    output_ns: int = 0
+    cache_hits: Span = field(default_factory=Span)
+    cache_misses: Span = field(default_factory=Span)
+    batches: dict[int, BatchCounts] = field(default_factory=dict)
+    responses: dict[int, ResponseCounts] = field(default_factory=dict)
+    last_inference_ns: int = 0
 
     @property
     def request_ns(self) -> int:
-        return self.queue_ns + self.input_ns + self.infer_ns + self.output_ns
+        """From arrival to answer, of the requests that were answered."""
+        return self.queue_ns + self.input_ns + self.infer_ns + self.output_ns + self.cache_hits.ns
 
 
 class Statistics:
@@ -51,8 +126,9 @@ class Statistics:
         rows: int,
         queue_ns: int,
         compute_ns: tuple[int, int, int],
+        runs: int = 1,
     ) -> None:
-        """Count one run.
+        """Count a run, or the runs of one long request.
 
         Args:
             requests: how many it answered.
@@ -60,28 +136,120 @@ class Statistics:
             queue_ns: what they waited, in all.
             compute_ns: input, inference and output time of the run. Every request of a batch
                 lives through all of it, so it counts once for each, as in Triton.
+            runs: more than one for a request in pieces.
         """
-        size = next((i for i, limit in enumerate(BATCH_ROWS) if rows <= limit), len(BATCH_ROWS))
+        size = rows if runs == 1 else -(-rows // runs)
+        input_ns, infer_ns, output_ns = compute_ns
+        now = time_ns()
         with self._lock:
             counts = self._counts
             counts.successes += requests
             counts.rows += rows
-            counts.executions += 1
+            counts.executions += runs
             counts.queue_ns += queue_ns
-            counts.input_ns += requests * compute_ns[0]
-            counts.infer_ns += requests * compute_ns[1]
-            counts.output_ns += requests * compute_ns[2]
-            counts.batches_up_to[size] += 1
+            counts.input_ns += requests * input_ns
+            counts.infer_ns += requests * infer_ns
+            counts.output_ns += requests * output_ns
+            counts.last_inference_ns = now
+            batch = counts.batches.get(size)
+            if batch is None:
+                batch = counts.batches[size] = BatchCounts()
+            batch.runs += runs
+            batch.input_ns += input_ns
+            batch.infer_ns += infer_ns
+            batch.output_ns += output_ns
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure, ns: int = 0) -> None:
+        """Count a request that was refused `ns` after it had come."""
         with self._lock:
-            failures = self._counts.failures
-            failures[failure] = failures.get(failure, 0) + 1
+            counts = self._counts
+            counts.failures[failure] = counts.failures.get(failure, 0) + 1
+            counts.failed_ns += ns
+
+    def cache_hit(self, queue_ns: int, lookup_ns: int) -> None:
+        """Count a request that was answered without a run."""
+        with self._lock:
+            counts = self._counts
+            counts.successes += 1
+            counts.queue_ns += queue_ns
+            counts.cache_hits.add(1, lookup_ns)
+            counts.last_inference_ns = time_ns()
+
+    def cache_miss(self, ns: int) -> None:
+        """Count a request for which the cache did nothing but take time."""
+        with self._lock:
+            self._counts.cache_misses.add(1, ns)
+
+    def responded(self, number: int, outcome: Outcome, infer_ns: int, output_ns: int) -> None:
+        """Count one answer of a decoupled model.
+
+        Args:
+            number: which of its request's answers it was, from 0.
+            outcome: what became of it.
+            infer_ns: from the request's start, or the answer before, until its values were there.
+            output_ns: from then until it was sent.
+        """
+        with self._lock:
+            counts = self._counts.responses.setdefault(number, ResponseCounts())
+            counts.outcomes[outcome].add(1, infer_ns + output_ns)
+            counts.compute_infer.add(1, infer_ns)
+            counts.compute_output.add(1, output_ns)
 
     def read(self) -> Counts:
         """A consistent copy."""
         with self._lock:
             counts = self._counts
             return replace(
-                counts, failures=dict(counts.failures), batches_up_to=list(counts.batches_up_to)
+                counts,
+                failures=dict(counts.failures),
+                cache_hits=counts.cache_hits.copy(),
+                cache_misses=counts.cache_misses.copy(),
+                batches={rows: replace(batch) for rows, batch in counts.batches.items()},
+                responses={number: each.copy() for number, each in counts.responses.items()},
             )
+
+
+def to_message(name: str, version: str, counts: Counts) -> pb.ModelStatistics:
+    """What ModelStatistics says about a version."""
+    computed = counts.successes - counts.cache_hits.count
+    message = pb.ModelStatistics(
+        name=name,
+        version=version,
+        last_inference=counts.last_inference_ns // _NS_PER_MS,
+        inference_count=counts.rows,
+        execution_count=counts.executions,
+        inference_stats=pb.InferStatistics(
+            success=_duration(counts.successes, counts.request_ns),
+            fail=_duration(sum(counts.failures.values()), counts.failed_ns),
+            queue=_duration(counts.successes, counts.queue_ns),
+            compute_input=_duration(computed, counts.input_ns),
+            compute_infer=_duration(computed, counts.infer_ns),
+            compute_output=_duration(computed, counts.output_ns),
+            cache_hit=_spent(counts.cache_hits),
+            cache_miss=_spent(counts.cache_misses),
+        ),
+    )
+    for rows, batch in sorted(counts.batches.items()):
+        message.batch_stats.add(
+            batch_size=rows,
+            compute_input=_duration(batch.runs, batch.input_ns),
+            compute_infer=_duration(batch.runs, batch.infer_ns),
+            compute_output=_duration(batch.runs, batch.output_ns),
+        )
+    for number, response in sorted(counts.responses.items()):
+        message.response_stats[str(number)].MergeFrom(
+            pb.InferResponseStatistics(
+                compute_infer=_spent(response.compute_infer),
+                compute_output=_spent(response.compute_output),
+                **{outcome: _spent(span) for outcome, span in response.outcomes.items()},
+            )
+        )
+    return message
+
+
+def _duration(count: int, ns: int) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=count, ns=ns)
+
+
+def _spent(span: Span) -> pb.StatisticDuration:
+    return _duration(span.count, span.ns)

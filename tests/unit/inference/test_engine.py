@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.engine import Engine, Plan
+from services.inference.engine import Engine
+from services.inference.plan import Plan
 from services.inference.statistics import Failure
 from wintergarden.errors import Cancelled, InvalidTensor, Overloaded
 

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from services.inference.engine import Engine, Plan
+from services.inference.engine import Engine
+from services.inference.plan import Plan
 from services.inference.repository import Model, Repository, State
 from services.inference.signature import Signature
 from services.inference.watcher import Watcher

@@ -1,0 +1,24 @@
+"""What all models of a server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.inference.resources import ResourcePool
+from services.inference.response_cache import ResponseCache
+from services.inference.timer import Timer
+
+
+@dataclass(frozen=True)
+class ServerWide:
+    """One of each, for every model of the process.
+
+    Attributes:
+        timer: refuses requests whose time is over.
+        resources: what runs must hold while they run.
+        response_cache: of the models that ask for it.
+    """
+
+    timer: Timer = field(default_factory=Timer)
+    resources: ResourcePool = field(default_factory=ResourcePool)
+    response_cache: ResponseCache = field(default_factory=ResponseCache)
