@@ -45,6 +45,20 @@ class Bucket:
                 return False
         return True
 
+    def swap(self, key: str, expected: bytes | None, content: bytes) -> bool:
+        if expected is None:
+            return self.create(key, content)
+        with self._translated(key):
+            answer = obstore.get(self._store, key)
+            if bytes(answer.bytes()) != expected:
+                return False
+            seen = obstore.UpdateVersion(e_tag=answer.meta["e_tag"], version=None)
+            try:
+                obstore.put(self._store, key, content, mode=seen)
+            except exceptions.PreconditionError:
+                return False
+        return True
+
     def put(self, key: str, content: bytes | Path) -> FileInfo:
         digest, size = hashlib.sha256(), 0
 
@@ -88,13 +102,15 @@ class Bucket:
                 meta["path"] for page in obstore.list(self._store, prefix) for meta in page
             )
 
-    def find(self, file_name: str) -> dict[str, str]:
+    def find(self, version_file: str, *model_files: str) -> dict[str, str]:
         found = {}
         with self._translated("models"):
             for page in obstore.list(self._store, "models", chunk_size=1000):
                 for meta in page:
                     path = meta["path"]
-                    if path.count("/") == 3 and path.endswith(f"/{file_name}"):
+                    _, *folders, file_name = path.split("/")
+                    wanted = {1: model_files, 2: (version_file,)}.get(len(folders), ())
+                    if file_name in wanted:
                         found[path] = str(meta["e_tag"])
         return found
 

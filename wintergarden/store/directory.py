@@ -7,6 +7,7 @@ published manifest could be an empty file.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -49,6 +50,18 @@ class Directory:
             _sync_directory(target.parent)
         return True
 
+    def swap(self, key: str, expected: bytes | None, content: bytes) -> bool:
+        target = self._root / key
+        with _translated("write", target), _locked(target):
+            try:
+                current = target.read_bytes()
+            except FileNotFoundError:
+                current = None
+            if current != expected:
+                return False
+            self.put(key, content)
+        return True
+
     def put(self, key: str, content: bytes | Path) -> FileInfo:
         target = self._root / key
         with self._staged(target, content) as (part, info):
@@ -86,16 +99,16 @@ class Directory:
             for name in names
         )
 
-    def find(self, file_name: str) -> dict[str, str]:
+    def find(self, version_file: str, *model_files: str) -> dict[str, str]:
         found = {}
         for model in self.folders("models"):
-            for version in self.folders(f"models/{model}"):
-                key = f"models/{model}/{version}/{file_name}"
+            names = [f"{version}/{version_file}" for version in self.folders(f"models/{model}")]
+            for name in (*names, *model_files):
+                key = f"models/{model}/{name}"
                 try:
-                    status = (self._root / key).stat()
+                    found[key] = tag(self._root / key)
                 except OSError:
                     continue
-                found[key] = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
         return found
 
     def delete(self, key: str) -> None:
@@ -127,6 +140,21 @@ class Directory:
             finally:
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
+
+
+def tag(path: Path) -> str:
+    """Changes when the file is replaced or written to."""
+    status = path.stat()
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Keeps out every other process that would swap the same file."""
+    _make_directory(target.parent)
+    with (target.parent / f".{target.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _write(part: Path, content: bytes | Path) -> FileInfo:

@@ -13,6 +13,7 @@ GOLDEN = "golden.npz"
 REFERENCE = "reference.npz"
 WEIGHTS = "weights.safetensors"
 CARD = "card/README.md"
+CONFIGURATION = "config.pbtxt"
 
 # No name starts with a dot and none contains a slash: `..` and absolute paths cannot be written.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -26,6 +26,12 @@ class Objects(Protocol):
     def put(self, key: str, content: bytes | Path) -> FileInfo:
         """Durably writes an object below the caller's own claim; a reader never sees a part."""
 
+    def swap(self, key: str, expected: bytes | None, content: bytes) -> bool:
+        """Durably replaces an object that is as expected; None expects that there is none.
+
+        False: it is not. Atomic: of any number of writers that expect the same, one gets True.
+        """
+
     def read(self, key: str, limit: int) -> bytes:
         """The object's bytes.
 
@@ -46,8 +52,13 @@ class Objects(Protocol):
     def keys(self, prefix: str) -> list[str]:
         """Keys of all the objects below a folder, at any depth."""
 
-    def find(self, file_name: str) -> dict[str, str]:
-        """Objects `models/*/*/<file_name>` → a tag that changes when the object does."""
+    def find(self, version_file: str, *model_files: str) -> dict[str, str]:
+        """Objects that are in every version or model → a tag that changes when the object does.
+
+        Args:
+            version_file: `models/*/*/<version_file>`.
+            model_files: `models/*/<model_file>`.
+        """
 
     def delete(self, key: str) -> None:
         """Deletes an object, if it is there."""

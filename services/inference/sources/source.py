@@ -6,28 +6,13 @@ Knows no ONNX Runtime and no repository: a source says what there is and hands o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from wintergarden.store import Manifest
 from wintergarden.store.labels import Labels
+from wintergarden.store.published import Published
 from wintergarden.wire.model_config_pb2 import ModelConfig
-
-
-@dataclass(frozen=True)
-class Published:
-    """A model at one look.
-
-    Attributes:
-        versions: a tag by version; it changes when a file of the version does.
-        configuration: a tag of its configuration; empty when it has none of its own.
-        labels: a tag of its labels; empty when it has none.
-    """
-
-    versions: Mapping[int, str]
-    configuration: str = ""
-    labels: str = ""
 
 
 class VersionFiles(Protocol):
