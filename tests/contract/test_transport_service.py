@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from wintergarden.service.testing import running
 from wintergarden.service.transport import (
     Call,
     Route,
+    Server,
     ServerOptions,
     bidirectional,
     create_server,
@@ -63,6 +65,45 @@ def test_a_taken_address_is_named(options: ServerOptions) -> None:
         address = f"127.0.0.1:{server.ports[0]}"
         with pytest.raises(OSError, match=address):
             create_server([], [address], options)
+
+
+def test_a_port_shared_on_request(options: ServerOptions) -> None:
+    """Connections are spread by the kernel; what one server leaves, the other serves on."""
+    options = replace(options, reuse_port=True)
+    seen: set[str] = set()
+
+    def server(name: str, address: str) -> Server:
+        def answer(call: Call) -> None:
+            seen.add(name)
+            call.respond(b"")
+
+        made = create_server([Route("/t.T/Call", answer)], [address], options)
+        made.start()
+        return made
+
+    def call() -> None:
+        with grpc.insecure_channel(
+            first.addresses[0], [("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            channel.unary_unary("/t.T/Call")(b"", timeout=5)
+
+    first = server("first", "127.0.0.1:0")
+    second = server("second", first.addresses[0])
+    try:
+        assert second.ports == first.ports
+        for _ in range(200):
+            call()
+            if len(seen) == 2:
+                break
+        assert seen == {"first", "second"}
+        second.stop(1)
+        seen.clear()
+        for _ in range(10):
+            call()
+        assert seen == {"first"}
+    finally:
+        first.stop(1)
+        second.stop(1)
 
 
 def test_the_same_path_twice_is_refused(options: ServerOptions) -> None:

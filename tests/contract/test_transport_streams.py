@@ -197,7 +197,7 @@ def test_requests_are_read_ahead_within_bounds(transport: Any) -> None:
             call.send(b"%d" % len(message))
         call.end()
 
-    with serving(transport, handler, max_unsent_bytes=4 * MIB) as (server, channel):
+    with serving(transport, handler, max_unsent_bytes=4 * MIB) as (_, channel):
         sent = []
 
         def requests() -> Iterator[bytes]:
