@@ -9,13 +9,15 @@ import grpc
 
 Send = Callable[[bytes], Awaitable[bytes]]
 
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-_CONNECTIONS = 4
+SERVICE = "/inference.GRPCInferenceService/"
+INFER = SERVICE + "ModelInfer"
+_STREAM = SERVICE + "ModelStreamInfer"
+CONNECTIONS = 4  # of a gRPC client; HTTP/1.1 needs one for each request in flight
 
 
-async def grpc_senders(target: str, count: int) -> list[Send]:
-    """Unary calls of ModelInfer, over a few connections."""
-    channels = [
+def channels(target: str, count: int) -> list[grpc.aio.Channel]:
+    """A channel for each of `count` workers; they share a few connections."""
+    made = [
         grpc.aio.insecure_channel(
             target,
             options=[
@@ -24,14 +26,37 @@ async def grpc_senders(target: str, count: int) -> list[Send]:
                 ("wintergarden.bench.channel", i),
             ],
         )
-        for i in range(min(_CONNECTIONS, count))
+        for i in range(min(CONNECTIONS, count))
     ]
+    return [made[i % len(made)] for i in range(count)]
+
+
+async def unary_senders(target: str, count: int) -> list[Send]:
+    """Unary calls of ModelInfer."""
 
     def sender(channel: grpc.aio.Channel) -> Send:
         call = channel.unary_unary(INFER)
         return lambda body: call(body, timeout=60)
 
-    return [sender(channels[i % len(channels)]) for i in range(count)]
+    return [sender(channel) for channel in channels(target, count)]
+
+
+async def stream_senders(target: str, count: int) -> list[Send]:
+    """A ModelStreamInfer for each worker."""
+
+    def sender(channel: grpc.aio.Channel) -> Send:
+        stream = channel.stream_stream(_STREAM)()
+
+        async def send(body: bytes) -> bytes:
+            await stream.write(body)
+            answer = await stream.read()
+            if answer is grpc.aio.EOF:
+                raise RuntimeError(f"the stream ended: {await stream.details()}")
+            return answer
+
+        return send
+
+    return [sender(channel) for channel in channels(target, count)]
 
 
 async def http_senders(target: str, path: str, count: int) -> list[Send]:

@@ -5,11 +5,14 @@ To put another one beside them, add an entry to `CONTENDERS`.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import onnxruntime
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
@@ -20,6 +23,8 @@ STORE = WORKPLACE / "store"
 # What each peer's environment holds beside numpy and ONNX Runtime.
 PEERS = {
     "mlserver": ("mlserver>=1.7,<1.8", "uvloop<0.22"),  # with a newer uvloop its workers die
+    "kserve": ("kserve",),
+    "pytriton": ("nvidia-pytriton",),
     "mosec": ("mosec",),
 }
 
@@ -38,7 +43,8 @@ class Contender:
 
     Attributes:
         commands: from the port it must listen on and a scratch folder to its processes.
-        protocol: grpc (Open Inference Protocol) or raw (HTTP POST of tensor bytes).
+        protocol: grpc, stream or shared-memory (Open Inference Protocol), raw (HTTP POST of tensor
+            bytes), or in-process (ONNX Runtime itself, beside whatever the commands start).
         peer: key of `PEERS` whose environment it needs.
     """
 
@@ -51,7 +57,7 @@ class Contender:
 def inference(port: int, *flags: str) -> Command:
     program = (sys.executable, "-m", "services.inference", "--address", f"127.0.0.1:{port}")
     always = ("--store-uri", str(STORE), "--device", "cpu", "--metrics-address", "127.0.0.1:0")
-    return Command((*program, *always, *flags))
+    return Command((*program, *always, "--intra-op-threads", "1", *flags))
 
 
 def gateway(port: int, scratch: Path, inference_port: int) -> list[Command]:
@@ -76,6 +82,17 @@ def mlserver(port: int, scratch: Path) -> list[Command]:
     return [Command((peer_python("mlserver"), str(script), str(MODELS), str(port), str(scratch)))]
 
 
+def kserve(port: int, _scratch: Path) -> list[Command]:
+    script = HERE / "peers" / "kserve_server.py"
+    return [Command((peer_python("kserve"), str(script), str(MODELS), str(port)))]
+
+
+def pytriton(port: int, scratch: Path) -> list[Command]:
+    script = HERE / "peers" / "pytriton_server.py"
+    variables = {"PYTRITON_HOME": str(scratch)}
+    return [Command((peer_python("pytriton"), str(script), str(MODELS), str(port)), variables)]
+
+
 def mosec(port: int, scratch: Path) -> list[Command]:
     script = HERE / "peers" / "mosec_server.py"
     address = ("--address", "127.0.0.1", "--port", str(port))
@@ -83,13 +100,30 @@ def mosec(port: int, scratch: Path) -> list[Command]:
     return [Command((peer_python("mosec"), str(script), *address), variables)]
 
 
+def null(port: int, _scratch: Path) -> list[Command]:
+    return [Command((sys.executable, str(HERE / "null_server.py"), f"127.0.0.1:{port}"))]
+
+
+def ours(*flags: str) -> Callable[[int, Path], list[Command]]:
+    return lambda port, _scratch: [inference(port, *flags)]
+
+
+OURS, IN_PROCESS, BESIDE_TRAFFIC = "wintergarden", "in process", "in process beside traffic"
+
 CONTENDERS = [
-    Contender("wintergarden", lambda port, _: [inference(port)]),
+    Contender(OURS, ours()),
+    Contender("wintergarden stream", ours(), protocol="stream"),
+    Contender("wintergarden shared memory", ours("--shared-memory"), protocol="shared-memory"),
+    Contender("wintergarden 2 processes", ours("--processes", "2")),
     Contender("wintergarden gateway", lambda port, scratch: gateway(port, scratch, port + 1)),
-    Contender("wintergarden grpcio", lambda port, _: [inference(port, "--transport", "grpcio")]),
-    Contender("wintergarden unbatched", lambda port, _: [inference(port, "--max-batch-rows", "1")]),
+    Contender("wintergarden grpcio", ours("--transport", "grpcio")),
+    Contender("wintergarden unbatched", ours("--max-batch-rows", "1")),
     Contender("mlserver", mlserver, peer="mlserver"),
+    Contender("kserve", kserve, peer="kserve"),
+    Contender("pytriton", pytriton, peer="pytriton"),
     Contender("mosec", mosec, protocol="raw", peer="mosec"),
+    Contender(IN_PROCESS, lambda _port, _scratch: [], protocol="in-process"),
+    Contender(BESIDE_TRAFFIC, null, protocol="in-process"),
 ]
 
 
@@ -104,5 +138,11 @@ def install_peer(peer: str) -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet")
-    subprocess.run([*pip, "numpy", "onnxruntime", *PEERS[peer]], check=True)
+    # The same ONNX Runtime for all; its CUDA build has the same CPU kernels.
+    library = f"onnxruntime=={onnxruntime.__version__}"
+    subprocess.run([*pip, "numpy", library, *PEERS[peer]], check=True)
+    patch = HERE / "peers" / f"{peer}_sitecustomize.py"
+    if patch.exists():
+        (packages,) = folder.glob("lib/python3*/site-packages")
+        shutil.copy(patch, packages / "sitecustomize.py")
     (folder / "complete").touch()

@@ -3,6 +3,7 @@
 tiny   FP32 [n, 4]          y = x + 1: nothing but overhead
 lenet  FP32 [n, 1, 28, 28]  LeNet-5, about 0.1 ms
 cnn    FP32 [n, 3, 64, 64]  ResNet-18's layers, 10 to 20 ms on one core
+lstm   INT64 [n, 64]        two LSTM layers over 64 tokens: many small steps, one after the other
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 INPUT, OUTPUT = "x", "y"
+TOKENS = 128  # that the LSTM's input may name
 
 
 class Graph:
@@ -61,12 +63,25 @@ class Graph:
         bias = self.constant(np.zeros(after, np.float32))
         return self.op("Gemm", x, self.weight(before, after, fan_in=before), bias)
 
-    def model(self, last: str, row_in: list[int], row_out: list[int]) -> onnx.ModelProto:
+    def lstm(self, x: str, size: int) -> str:
+        """One layer over [t, n, size]."""
+        weights = [self.weight(1, 4 * size, size, fan_in=4 * size) for _ in range(2)]
+        bias = self.constant(np.zeros((1, 8 * size), np.float32))
+        y = self.op("LSTM", x, *weights, bias, hidden_size=size)  # [t, 1, n, size]
+        return self.op("Squeeze", y, self.constant(np.array([1])))
+
+    def model(
+        self,
+        last: str,
+        row_in: list[int],
+        row_out: list[int],
+        datatype: int = TensorProto.FLOAT,
+    ) -> onnx.ModelProto:
         self._nodes.append(helper.make_node("Identity", [last], [OUTPUT]))
         graph = helper.make_graph(
             self._nodes,
             "benchmark",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", *row_in])],
+            [helper.make_tensor_value_info(INPUT, datatype, ["n", *row_in])],
             [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", *row_out])],
             self._constants,
         )
@@ -109,7 +124,22 @@ def cnn() -> onnx.ModelProto:
     return g.model(g.dense(x, width, 100), [3, 64, 64], [100])
 
 
-MODELS: dict[str, Callable[[], onnx.ModelProto]] = {"tiny": tiny, "lenet": lenet, "cnn": cnn}
+def lstm() -> onnx.ModelProto:
+    g = Graph()
+    size = TOKENS
+    x = g.op("Gather", g.weight(TOKENS, size, fan_in=size), INPUT)
+    x = g.op("Transpose", x, perm=[1, 0, 2])  # [64, n, size]
+    x = g.lstm(g.lstm(x, size), size)
+    last = g.op("Gather", x, g.constant(np.array(-1)), axis=0)
+    return g.model(g.dense(last, size, TOKENS), [64], [TOKENS], TensorProto.INT64)
+
+
+MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "tiny": tiny,
+    "lenet": lenet,
+    "cnn": cnn,
+    "lstm": lstm,
+}
 
 
 def write(folder: Path) -> None:

@@ -26,7 +26,7 @@ def results(tmp_path_factory):
     spec = importlib.util.spec_from_file_location("bench_table", HERE / "table.py")
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)
-    return {(client, label): m for (_, client, _, label), m in table.medians(rows).items()}
+    return {(key.client, key.label): m for key, m in table.medians(rows).items()}
 
 
 @pytest.fixture(params=["python", "h2load"])

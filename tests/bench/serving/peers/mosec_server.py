@@ -18,10 +18,12 @@ class Model(Worker):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(self.file), options)
-        self.shape = self.session.get_inputs()[0].shape[1:]
+        (x,) = self.session.get_inputs()
+        self.shape = x.shape[1:]
+        self.dtype = np.int64 if x.type == "tensor(int64)" else np.float32
 
     def deserialize(self, data):
-        return np.frombuffer(data, np.float32).reshape(-1, *self.shape)
+        return np.frombuffer(data, self.dtype).reshape(-1, *self.shape)
 
     def forward(self, data):
         (outputs,) = self.session.run(None, {"x": np.concatenate(data)})
