@@ -30,6 +30,7 @@ class Asked:
         self.rows = rows
         self.form = (width,)
         self.arrived_ns = time.perf_counter_ns()
+        self.priority, self.timeout_us, self.sequence = 0, 0, None
         self.poisonous, self.breaks = poisonous, breaks
         self.is_abandoned = leaves
         self.told = []
@@ -245,23 +246,19 @@ def test_a_failing_session_fails_everyone_once(inline_rows):
 
 def test_a_fault_of_the_engine_leaves_nobody_waiting():
     class Broken(Asked):
-        looks = 0
-
         @property
-        def is_abandoned(self):
-            self.looks += 1
-            if self.looks == 2:  # the first is the queue's
-                raise RuntimeError("who knows")
-            return False
+        def arrived_ns(self):
+            raise RuntimeError("who knows")
 
-        @is_abandoned.setter
-        def is_abandoned(self, value):
+        @arrived_ns.setter
+        def arrived_ns(self, value):
             pass
 
     session = Doubling(seconds=0.2)
     engine = engine_of(session, inline_rows=0)
     engine.submit([Asked()])  # the others wait meanwhile, and are one batch
-    neighbours = [Asked(), Broken(), Asked()]
+    broken = Broken(poisonous=True)
+    neighbours = [broken, Asked(poisonous=True), Asked(poisonous=True)]
     engine.submit(neighbours)
     for request in neighbours:
         assert request.done.wait(10), "no answer"
