@@ -38,7 +38,7 @@ class Inference:
     """One ModelInfer call on its way through an engine; a `batching.Request`."""
 
     __slots__ = (
-        "_call", "_id", "_wanted",
+        "_asked", "_call", "_id",
         "arrived_ns", "feeds", "form", "model", "priority", "rows", "sequence", "timeout_us",
     )  # fmt: skip
 
@@ -54,13 +54,13 @@ class Inference:
         signature = model.signature
         self.model = model
         self.arrived_ns = arrived_ns
-        self.priority = 0
-        self.timeout_us = 0
-        self.sequence: SequenceControl | None = None
-        self.feeds: Sequence[Array | None] = codec.read_inputs(request, signature)
-        self.rows: int = signature.rows(self.feeds)
-        self.form: Hashable = signature.form(self.feeds)
-        self._wanted = codec.read_outputs(request, signature)
+        self._asked = asked = codec.read(request, signature)
+        self.priority = asked.priority
+        self.timeout_us = asked.timeout_us
+        self.sequence: SequenceControl | None = asked.sequence
+        self.feeds: Sequence[Array | None] = asked.feeds
+        self.rows: int = signature.rows(asked.feeds)
+        self.form: Hashable = signature.form(asked.feeds)
         self._id = request.id
         self._call = call
 
@@ -69,7 +69,7 @@ class Inference:
         return self._call.is_cancelled
 
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
-        self._call.respond(self.model.responses.write(self._id, self._wanted, outputs))
+        self._call.respond(self.model.responses.write(self._id, self._asked, outputs))
 
     def refuse(self, error: Exception) -> None:
         if isinstance(error, Cancelled) and not self._call.is_gone:

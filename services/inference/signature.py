@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from services.inference.scheduling import Array
@@ -21,7 +21,9 @@ class Signature:
         inputs: in the graph's order; -1 in a shape is any size.
         outputs: in the graph's order.
         is_rowwise: axis 0 of every tensor counts examples, and each is answered independently
-            of the others, so that requests may share a run.
+            of the others, so that requests may share a run. Optional inputs are excepted: they
+            may be weights, so a request that gives one runs alone.
+        labels: names of an output's elements, for the classification extension.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     is_rowwise: bool
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def input_positions(self) -> dict[str, int]:
@@ -39,43 +42,58 @@ class Signature:
         return {spec.name: i for i, spec in enumerate(self.outputs)}
 
     @cached_property
+    def all_outputs(self) -> tuple[int, ...]:
+        return tuple(range(len(self.outputs)))
+
+    @cached_property
     def has_fixed_cost(self) -> bool:
         """The cost of a run depends on nothing but its number of rows."""
         start = 1 if self.is_rowwise else 0
-        return all(-1 not in spec.shape[start:] for spec in self.inputs)
+        return not any(-1 in s.shape[start:] or s.is_optional for s in self.inputs)
 
     @property
     def label(self) -> str:
         """What messages call the model version."""
         return f"model {self.model!r} version {self.version}"
 
+    @cached_property
+    def has_optional(self) -> bool:
+        """Requests may leave inputs out."""
+        return any(spec.is_optional for spec in self.inputs)
+
     def rows(self, feeds: Sequence[Array | None]) -> int:
-        """What a request counts for: its examples, or 1 where axis 0 does not count them.
+        """What a request counts for: its examples, or 1 where it runs alone and whole.
 
         Raises:
-            InvalidTensor: the inputs disagree about the number of rows, or have none.
+            InvalidTensor: the inputs disagree about the number of rows.
         """
-        if not self.is_rowwise:
+        if not self.is_rowwise or (self.has_optional and self._runs_alone(feeds)):
             return 1
-        given = [(s, f) for s, f in zip(self.inputs, feeds, strict=True) if f is not None]
-        (first, feed), *others = given
-        rows = len(feed)
-        for spec, feed in others:
-            if len(feed) != rows:
+        first, rows = "", -1
+        for spec, feed in zip(self.inputs, feeds, strict=True):
+            if feed is None or rows == (size := len(feed)):
+                continue
+            if rows >= 0:
                 raise self.invalid(
                     spec.name,
-                    f"{len(feed)} rows, but input {first.name!r} has {rows}; "
+                    f"{size} rows, but input {first!r} has {rows}; "
                     "all inputs of a request have equally many",
                 )
-        if rows == 0:
-            raise self.invalid(first.name, "0 rows; at least 1 is needed")
+            first, rows = spec.name, size
         return rows
 
     def form(self, feeds: Sequence[Array | None]) -> Hashable:
         """Requests of equal form can be concatenated along axis 0."""
+        if self.has_optional and self._runs_alone(feeds):
+            return object()  # equal to no other
         if self.has_fixed_cost:
             return None  # all are alike
         return tuple(None if feed is None else feed.shape[1:] for feed in feeds)
+
+    def _runs_alone(self, feeds: Sequence[Array | None]) -> bool:
+        """It gives an optional input, or nothing that has rows."""
+        given = [s.is_optional for s, f in zip(self.inputs, feeds, strict=True) if f is not None]
+        return any(given) or not given
 
     def invalid(self, name: str, problem: str, kind: str = "input") -> InvalidTensor:
         """An error about a tensor of a request."""

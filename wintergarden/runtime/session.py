@@ -42,11 +42,19 @@ _DEVICE_FAULT = re.compile(r"\b(CUDA|CUDNN|CUBLAS)\b")
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output; -1 in the shape is a dimension of any size."""
+    """An input or output.
+
+    Attributes:
+        name: as in the graph.
+        datatype: the protocol's name for it, for example FP32.
+        shape: -1 is a dimension of any size.
+        is_optional: an input that may be left out.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    is_optional: bool = False
 
 
 def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Session:
