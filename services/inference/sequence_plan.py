@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
+from services.inference.scheduling import Array
 from services.inference.sequence_tensors import ControlInput, State, read_control, read_state
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.runtime import TensorSpec
@@ -65,6 +67,16 @@ class SequencePlan:
     is_batched: bool = True
     max_queue_delay_us: int = 0
     preferred_rows: tuple[int, ...] = ()
+
+    @cached_property
+    def initial_states(self) -> tuple[Array, ...]:
+        """What the first run of a sequence is fed."""
+        return tuple(state.initial for state in self.states)
+
+    @cached_property
+    def has_open_states(self) -> bool:
+        """Sequences may differ in the sizes of their states, and then cannot share a run."""
+        return any(state.is_open for state in self.states)
 
     @classmethod
     def of(

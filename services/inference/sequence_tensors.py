@@ -86,11 +86,13 @@ class State:
 
     Attributes:
         initial: what the first run is fed; read-only, shared by all sequences.
+        is_open: its size may change from run to run.
     """
 
     input_name: str
     output_name: str
     initial: Array
+    is_open: bool
 
 
 def read_state(
@@ -118,9 +120,8 @@ def read_state(
                 f"{where}: {datatype} {list(shape)} for the model's {kind} {name!r}, "
                 f"which is {spec.datatype} {list(spec.shape)}"
             )
-    return State(
-        state.input_name, state.output_name, _initial(state, where, is_batched, read_initial_state)
-    )
+    initial = _initial(state, where, is_batched, read_initial_state)
+    return State(state.input_name, state.output_name, initial, is_open=-1 in state.dims)
 
 
 def _initial(
