@@ -5,13 +5,17 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from services.inference.loader import Loader, LoaderOptions
+from services.inference.metadata import SERVICE, Metadata
 from services.inference.metrics import InferenceCollector
 from services.inference.repository import Repository
-from services.inference.servicer import SERVICE, Servicer
+from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
 from services.inference.watcher import Watcher
 from wintergarden.service.transport import ServerOptions, create_server
 from wintergarden.store import open_store
+
+# Of Triton's names, those that hold here.
+EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
 
 
 class App:
@@ -25,7 +29,7 @@ class App:
         self.metrics = CollectorRegistry()
         self.metrics.register(InferenceCollector(self.repository))
         self.server = create_server(
-            Servicer(self.repository).routes(),
+            [*Servicer(self.repository).routes(), *Metadata(self.repository, EXTENSIONS).routes()],
             addresses,
             ServerOptions(
                 transport=settings.transport, max_request_bytes=settings.max_request_bytes

@@ -32,6 +32,8 @@ _MAX_SHAPES = 1024
 # Tags of ModelInferResponse's fields `id` and `raw_output_contents`, as they are serialised.
 _ID = b"\x1a"
 _RAW = b"\x32"
+# Tag of ModelStreamInferResponse's field `infer_response`.
+_IN_STREAM = b"\x12"
 # What lies otherwise in memory than on the wire, or is foreign to Python's buffers.
 _CONVERTED = ("BYTES", "BF16")
 
@@ -292,6 +294,11 @@ class ResponseWriter:
             )
         destination.region.write(place.offset, content)
         return place._replace(byte_size=len(content))
+
+
+def in_stream(response: bytes) -> bytes:
+    """A serialised ModelInferResponse as the content of a ModelStreamInferResponse."""
+    return _IN_STREAM + _varint(len(response)) + response
 
 
 def _fits(shape: tuple[int, ...], allowed: tuple[int, ...]) -> bool:

@@ -53,6 +53,11 @@ class Model:
     def responses(self) -> ResponseWriter:
         return ResponseWriter(self.signature)
 
+    @cached_property
+    def is_decoupled(self) -> bool:
+        """A request may have any number of answers."""
+        return self.configuration.model_transaction_policy.decoupled
+
     def holds(self, sequence: Hashable) -> bool:
         """Whether a sequence of that id is under way here."""
         holds: Callable[[Hashable], bool] | None = getattr(self.scheduler, "holds", None)

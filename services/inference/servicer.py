@@ -1,183 +1,112 @@
-"""Translates the Open Inference Protocol to the repository and its engines, and back."""
+"""ModelInfer and ModelStreamInfer: from payloads to the schedulers of the models they name."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from time import perf_counter_ns
+from typing import Any
 
 import structlog
 
-import wintergarden
-from services.inference import codec
-from services.inference.repository import Model, Repository, State
-from services.inference.scheduling import Array, SequenceControl
+from services.inference.inference_call import InferenceCall
+from services.inference.metadata import SERVICE
+from services.inference.mirror import mirror
+from services.inference.repository import Model, Repository
+from services.inference.request_parameters import continued_sequence
+from services.inference.shared_memory import Regions
 from services.inference.statistics import Failure
-from wintergarden.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    NotFound,
-    Unavailable,
-    Unsupported,
-    WintergardenError,
+from services.inference.streaming import Stream, StreamedInference, StreamedRequest
+from wintergarden.errors import Unsupported, WintergardenError
+from wintergarden.service.transport import (
+    BidirectionalCall,
+    Call,
+    Route,
+    bidirectional,
+    parse,
 )
-from wintergarden.runtime import TensorSpec
-from wintergarden.service.transport import Call, Route, parse, unary
 from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire.pool import methods
 
-SERVICE = "inference.GRPCInferenceService"
 INFER = methods(SERVICE)["ModelInfer"]
-PLATFORM = "onnxruntime_onnx"  # Triton's name for it
-# Of Triton's names, those that hold here.
-EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 _log = structlog.get_logger(__name__)
 
 
-class Inference:
-    """One ModelInfer call on its way through an engine; a `batching.Request`."""
-
-    __slots__ = (
-        "_asked", "_call", "_id",
-        "arrived_ns", "feeds", "form", "model", "priority", "rows", "sequence", "timeout_us",
-    )  # fmt: skip
-
-    def __init__(
-        self, call: Call, request: pb.ModelInferRequest, model: Model, arrived_ns: int
-    ) -> None:
-        """Reads the request as one for `model`.
-
-        Raises:
-            InvalidArgument: it does not fit the model.
-            Unsupported: it asks for an extension that is not served.
-        """
-        signature = model.signature
-        self.model = model
-        self.arrived_ns = arrived_ns
-        self._asked = asked = codec.read(request, signature)
-        self.priority = asked.priority
-        self.timeout_us = asked.timeout_us
-        self.sequence: SequenceControl | None = asked.sequence
-        self.feeds: Sequence[Array | None] = asked.feeds
-        self.rows: int = signature.rows(asked.feeds)
-        self.form: Hashable = signature.form(asked.feeds)
-        self._id = request.id
-        self._call = call
-
-    @property
-    def is_abandoned(self) -> bool:
-        return self._call.is_cancelled
-
-    def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
-        self._call.respond(self.model.responses.write(self._id, self._asked, outputs))
-
-    def refuse(self, error: Exception) -> None:
-        if isinstance(error, Cancelled) and not self._call.is_gone:
-            error = DeadlineExceeded("the deadline passed while the request waited for its turn")
-        self._call.fail(error)
-
-
 class Servicer:
-    """The six calls of the protocol and RepositoryIndex."""
+    """Reads requests and gives them to their models, those of one model that came together at once.
 
-    def __init__(self, repository: Repository) -> None:
+    What is wrong with one request fails one.
+    """
+
+    def __init__(self, repository: Repository, regions: Regions | None = None) -> None:
+        """`regions` of shared memory; None refuses requests that name one."""
         self._repository = repository
+        self._regions = regions
 
     def routes(self) -> list[Route]:
         return [
             Route(INFER.path, self.infer_one, is_inline=True, batch_handler=self.infer),
-            unary(SERVICE, "ServerLive", self.server_live),
-            unary(SERVICE, "ServerReady", self.server_ready),
-            unary(SERVICE, "ModelReady", self.model_ready),
-            unary(SERVICE, "ServerMetadata", self.server_metadata),
-            unary(SERVICE, "ModelMetadata", self.model_metadata),
-            unary(SERVICE, "RepositoryIndex", self.repository_index),
+            bidirectional(SERVICE, "ModelStreamInfer", self.stream),
         ]
 
     def infer(self, calls: Sequence[Call]) -> None:
-        """ModelInfer, for all calls that arrived together. What is wrong with one fails one."""
+        """ModelInfer, for all calls that arrived together."""
         arrived_ns = perf_counter_ns()
-        together: dict[Model, list[Inference]] = {}
+        together: dict[Model, list[InferenceCall]] = {}
         for call in calls:
             try:
-                inference = self._read(call, arrived_ns)
+                inference = self._read(InferenceCall, call, parse(INFER, call.payload), arrived_ns)
+                if inference.model.is_decoupled:
+                    raise _needs_stream(inference.model)
             except Exception as error:
                 _log.debug("not inferred", failure=Failure.OTHER, error=repr(error))
                 call.fail(error)
             else:
                 together.setdefault(inference.model, []).append(inference)
         for model, inferences in together.items():
-            model.scheduler.submit(inferences)
+            self._submit(model, inferences)
 
     def infer_one(self, call: Call) -> None:
         self.infer([call])
 
-    def server_live(self, request: pb.ServerLiveRequest, call: Call) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=True)
+    def stream(self, call: BidirectionalCall) -> None:
+        """ModelStreamInfer, from a client's first message to the answer to its last."""
+        Stream(call, self._infer_streamed).run()
 
-    def server_ready(self, request: pb.ServerReadyRequest, call: Call) -> pb.ServerReadyResponse:
-        """Ready once every published version has been tried, and then whatever is loading."""
-        return pb.ServerReadyResponse(ready=self._repository.is_complete)
-
-    def model_ready(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
-        """An unknown model is not ready, and no error, as in Triton."""
+    def _infer_streamed(self, request: StreamedRequest) -> None:
         try:
-            self._repository.resolve(request.name, request.version)
-        except (NotFound, Unavailable):
-            return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
+            message = parse(INFER, request.payload)
+            request.id = message.id
+            inference = self._read(StreamedInference, request, message, perf_counter_ns())
+        except Exception as error:
+            _log.debug("not inferred", failure=Failure.OTHER, error=repr(error))
+            request.fail(error)
+        else:
+            self._submit(inference.model, [inference])
 
-    def server_metadata(
-        self, request: pb.ServerMetadataRequest, call: Call
-    ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(
-            name="wintergarden", version=wintergarden.__version__, extensions=EXTENSIONS
+    def _read(
+        self, kind: type[Any], reply: Any, request: pb.ModelInferRequest, arrived_ns: int
+    ) -> Any:
+        model = self._repository.resolve(
+            request.model_name,
+            request.model_version,
+            continued_sequence(request.parameters) if request.parameters else None,
         )
-
-    def model_metadata(
-        self, request: pb.ModelMetadataRequest, call: Call
-    ) -> pb.ModelMetadataResponse:
-        """Of the version asked for, or the latest; with all versions that are served."""
-        signature = self._repository.resolve(request.name, request.version).signature
-        versions = [m.version for m in self._repository.models() if m.name == request.name]
-        return pb.ModelMetadataResponse(
-            name=signature.model,
-            versions=map(str, versions),
-            platform=PLATFORM,
-            inputs=map(_metadata, signature.inputs),
-            outputs=map(_metadata, signature.outputs),
-        )
-
-    def repository_index(
-        self, request: pb.RepositoryIndexRequest, call: Call
-    ) -> pb.RepositoryIndexResponse:
-        if request.repository_name:
-            raise Unsupported(
-                f"repository_name {request.repository_name!r:.200}: there is one repository, "
-                "without a name; leave the field empty"
-            )
-        index = pb.RepositoryIndexResponse()
-        for entry in self._repository.entries():
-            if entry.state is State.READY or not request.ready:
-                index.models.add(
-                    name=entry.name,
-                    version=str(entry.version),
-                    state=entry.state,
-                    reason=entry.reason,
-                )
-        return index
-
-    def _read(self, call: Call, arrived_ns: int) -> Inference:
-        request = parse(INFER, call)
-        model = self._repository.resolve(request.model_name, request.model_version)
         try:
-            return Inference(call, request, model, arrived_ns)
+            return kind(reply, request, model, arrived_ns, self._regions)
         except WintergardenError:
             model.scheduler.statistics.failed(Failure.OTHER)
             raise
 
+    def _submit(self, model: Model, inferences: Sequence[InferenceCall]) -> None:
+        shadow = self._repository.shadow(model.name)
+        if shadow is not None:
+            mirror(inferences, shadow)
+        model.scheduler.submit(inferences)
 
-def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
-    return pb.ModelMetadataResponse.TensorMetadata(
-        name=spec.name, datatype=spec.datatype, shape=spec.shape
+
+def _needs_stream(model: Model) -> Unsupported:
+    return Unsupported(
+        f"{model.signature.label} may answer a request any number of times (decoupled); "
+        "use ModelStreamInfer"
     )

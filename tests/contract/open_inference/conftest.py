@@ -57,7 +57,11 @@ class Stubs:
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
         for name, method in methods(SERVICE).items():
-            stub = channel.unary_unary(
+            if method.is_client_streaming:
+                connect = channel.stream_stream
+            else:
+                connect = channel.unary_unary
+            stub = connect(
                 method.path,
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.response.FromString,

@@ -55,6 +55,11 @@ def test_bytes(served):
     np.testing.assert_array_equal(answer, texts)
 
 
+def test_no_rows_are_answered_with_no_rows(served):
+    answer = served.client.infer("classifier", {"x": np.zeros((0, 4), np.float32)})
+    assert answer["probabilities"].shape == (0, 3)
+
+
 def test_more_rows_than_a_batch_holds(served):
     x = np.random.default_rng(0).standard_normal((1000, 4), np.float32)
     answer = served.client.infer("classifier", {"x": x})["logits"]
@@ -140,11 +145,6 @@ def version(r):
     r.model_version = "newest"
 
 
-def no_rows(r):
-    r.inputs[0].shape[0] = 0
-    r.raw_input_contents[0] = b""
-
-
 @pytest.mark.parametrize(
     ("spoil", "message", "field"),
     [
@@ -156,7 +156,6 @@ def no_rows(r):
         (mixed, "has contents beside raw_input_contents; use one", "inputs.x"),
         (duplicate, "input 'x': given twice", "inputs.x"),
         (missing, "input 'x': missing; needed are 'x' (FP32 [-1, 4])", "inputs.x"),
-        (no_rows, "input 'x': 0 rows; at least 1 is needed", "inputs.x"),
         (
             output,
             "output 'labels': unknown; allowed are 'logits' (FP32 [-1, 3]), ",
@@ -188,12 +187,20 @@ def test_an_unknown_model_names_those_served(served):
     assert "no model 'nobody'; models are 'centred', 'classifier'," in error.details()
 
 
-def test_what_is_not_offered_is_refused_and_not_ignored(served):
+def test_shared_memory_that_is_off_is_refused_and_not_ignored(served):
     request = served.world.request("classifier", {"x": X})
-    request.parameters["sequence_id"].int64_param = 3
+    del request.raw_input_contents[:]
+    request.inputs[0].parameters["shared_memory_region"].string_param = "mine"
+    request.inputs[0].parameters["shared_memory_byte_size"].int64_param = X.nbytes
     error = refused(served.client, request)
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "parameter 'sequence_id' needs sequences" in error.details()
+    assert "--system-shared-memory" in error.details()
+
+
+def test_a_sequence_means_nothing_to_a_model_without_state(served):
+    request = served.world.request("classifier", {"x": X})
+    request.parameters["sequence_id"].int64_param = 3
+    assert served.client.ModelInfer(request).model_name == "classifier"
 
 
 def test_tokens_the_model_does_not_have_are_the_callers_fault(world):

@@ -69,7 +69,7 @@ def unary(
     method = _method(service, name, streams=False)
 
     def handler(call: Call) -> None:
-        call.respond(function(parse(method, call), call).SerializeToString())
+        call.respond(function(parse(method, call.payload), call).SerializeToString())
 
     return Route(method.path, handler, is_inline=is_inline)
 
@@ -85,7 +85,7 @@ def server_stream(
     method = _method(service, name, streams=True)
 
     def handler(call: Call) -> None:
-        responses = function(parse(method, call), call)
+        responses = function(parse(method, call.payload), call)
         with closing(responses):
             for response in responses:
                 call.send(response.SerializeToString())
@@ -100,19 +100,17 @@ def bidirectional(service: str, name: str, handler: Callable[[BidirectionalCall]
     return Route(method.path, handler, streams=True, is_bidirectional=True)
 
 
-def parse(method: Method, call: Call) -> Any:
-    """The request message of a call.
+def parse(method: Method, payload: bytes) -> Any:
+    """The request message in the payload of a call.
 
     Raises:
         InvalidArgument: the bytes are no such message.
     """
     try:
-        return method.request.FromString(call.payload)
+        return method.request.FromString(payload)
     except DecodeError as error:
         expected = method.request.DESCRIPTOR.full_name
-        raise InvalidArgument(
-            f"the request's {len(call.payload)} bytes are not a {expected}"
-        ) from error
+        raise InvalidArgument(f"the request's {len(payload)} bytes are not a {expected}") from error
 
 
 def _method(service: str, name: str, *, streams: bool, takes_stream: bool = False) -> Method:
