@@ -34,7 +34,22 @@ class InferenceSettings(ServiceSettings):
     metrics_address: TcpAddress | None = Field(
         "127.0.0.1:9501", description="host:port of GET /metrics (Prometheus) and GET /health"
     )
-    store_uri: str = Field(description="model store: /path, file:///path or s3://bucket/prefix")
+    store_uri: str = Field(
+        description="model store (/path, file:///path or s3://bucket/prefix), or a Triton model "
+        "repository of ONNX models (/path)"
+    )
+    repository_kind: Literal["auto", "store", "triton"] = Field(
+        "auto", description="what lies at store_uri; auto: told by how it is laid out"
+    )
+    model_control: Literal["watch", "poll", "explicit"] = Field(
+        "watch",
+        description="which models are loaded; watch, poll: whatever is published, looked at every "
+        "poll_interval_s (poll asks no more than that: for stores that charge for it); explicit: "
+        "those that are asked for by RepositoryModelLoad, and load_models",
+    )
+    load_models: str = Field(
+        "", description="models to load at the start in explicit control, divided by commas"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where models run; cuda refuses to fall back to the CPU"
     )
@@ -46,6 +61,32 @@ class InferenceSettings(ServiceSettings):
     )
     max_waiting: int = Field(
         1024, ge=1, description="requests that may wait for a model version; more are refused"
+    )
+    response_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="memory for answers of models whose configuration says "
+        "response_cache; 0: none are kept",
+    )
+    rate_limit_resources: str = Field(
+        "",
+        description="what runs of all models share, name=count, divided by commas; instance groups "
+        "say how much of each a run holds",
+    )
+    system_shared_memory: bool = Field(
+        False, description="offer system shared memory to clients on this machine"
+    )
+    trace_directory: Path | None = Field(
+        None, description="where TraceSetting may write; none: traces are off"
+    )
+    log_directory: Path | None = Field(
+        None, description="where LogSettings may write; none: to the standard error alone"
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that share the port; clients need several connections",
     )
     max_request_bytes: int = Field(64 * 2**20, ge=1, le=256 * 2**20, description="longest request")
     instances: int = Field(1, ge=1, description="runs of one model version at the same time")
