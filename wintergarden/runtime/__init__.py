@@ -7,9 +7,10 @@ Knows no store, no wire and no service. Importing it does not import ONNX Runtim
 session does.
 """
 
+from wintergarden.runtime.datatypes import TensorSpec
 from wintergarden.runtime.describe import describe_runtime
 from wintergarden.runtime.options import RuntimeOptions
-from wintergarden.runtime.session import Session, TensorSpec, open_session
+from wintergarden.runtime.session import Session, open_session
 from wintergarden.runtime.threads import available_threads
 
 __all__ = [

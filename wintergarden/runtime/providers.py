@@ -11,12 +11,13 @@ import logging
 from functools import cache
 from typing import Any
 
-from wintergarden.errors import FailedPrecondition, InvalidArgument
+from wintergarden.errors import FailedPrecondition
 from wintergarden.runtime.library import onnxruntime
 from wintergarden.runtime.options import RuntimeOptions
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 
 _log = logging.getLogger(__name__)
 
@@ -25,18 +26,26 @@ def choose_providers(options: RuntimeOptions) -> list[Any]:
     """Providers to ask for, best first.
 
     Raises:
-        FailedPrecondition: CUDA is demanded and this machine or this package has none.
+        FailedPrecondition: CUDA, a CUDA graph or TensorRT is demanded and this machine or this
+            package has none.
     """
-    if options.device not in ("auto", "cpu", "cuda"):
-        raise InvalidArgument(f"device {options.device!r} is unknown; allowed are auto, cpu, cuda")
-    if options.device == "cpu":
-        return [CPU]
-    problem = cuda_problem()
+    problem = "device 'cpu' was chosen" if options.device == "cpu" else cuda_problem()
     if problem is None:
-        return [(CUDA, _cuda_settings(options)), CPU]
+        chosen: list[Any] = [(CUDA, _cuda_settings(options)), CPU]
+        if options.tensorrt is not None and _has_tensorrt(options):
+            device = {"device_id": str(options.device_id)}
+            chosen.insert(0, (TENSORRT, {**device, **options.tensorrt}))
+        return chosen
     if options.device == "cuda":
         raise FailedPrecondition(_demand_unmet(problem))
-    _say_fallback(problem)
+    for wanted, is_wanted in (
+        ("a CUDA graph", options.is_cuda_graph),
+        ("TensorRT", options.tensorrt is not None),
+    ):
+        if is_wanted:
+            say_unmet(options, wanted, f"it needs CUDA: {problem}")
+    if options.device == "auto":
+        _say_fallback(problem)
     return [CPU]
 
 
@@ -44,14 +53,37 @@ def check_providers(options: RuntimeOptions, got: list[str]) -> None:
     """Compares what a session got with what was asked for.
 
     Raises:
-        FailedPrecondition: CUDA is demanded and the session runs elsewhere.
+        FailedPrecondition: CUDA or TensorRT is demanded and the session runs elsewhere.
     """
-    if CUDA in got or options.device == "cpu" or cuda_problem() is not None:
+    if options.device == "cpu" or cuda_problem() is not None:
         return
-    problem = f"the session got {', '.join(got)}; {_missing_libraries()}"
-    if options.device == "cuda":
-        raise FailedPrecondition(_demand_unmet(problem))
-    _say_fallback(problem)
+    if CUDA not in got:
+        problem = f"the session got {', '.join(got)}; {_missing_libraries()}"
+        if options.device == "cuda":
+            raise FailedPrecondition(_demand_unmet(problem))
+        _say_fallback(problem)
+    if options.tensorrt is not None and TENSORRT not in got and _has_tensorrt(options):
+        say_unmet(
+            options, "TensorRT", f"the session got {', '.join(got)}; is libnvinfer installed?"
+        )
+
+
+def say_unmet(options: RuntimeOptions, wanted: str, problem: str) -> None:
+    """What to do about something that a model's options ask for and that cannot be had.
+
+    Raises:
+        FailedPrecondition: unless the options content themselves with a warning.
+    """
+    if options.unmet == "refuse":
+        raise FailedPrecondition(f"{wanted} was demanded and cannot be had: {problem}")
+    _log.warning("%s was asked for and cannot be had, running without: %s", wanted, problem)
+
+
+def _has_tensorrt(options: RuntimeOptions) -> bool:
+    if TENSORRT in onnxruntime().get_available_providers():
+        return True
+    say_unmet(options, "TensorRT", "the installed ONNX Runtime is built without it")
+    return False
 
 
 @cache
@@ -81,6 +113,7 @@ def cuda_problem() -> str | None:
 
 def _cuda_settings(options: RuntimeOptions) -> dict[str, str]:
     settings = {
+        "device_id": str(options.device_id),
         # Grow by what is needed: the default doubles, and the arena never shrinks by itself.
         "arena_extend_strategy": "kSameAsRequested",
         # EXHAUSTIVE, the default, measures every algorithm anew for each new batch size.
@@ -89,6 +122,8 @@ def _cuda_settings(options: RuntimeOptions) -> dict[str, str]:
     }
     if options.cuda_memory_limit_bytes is not None:
         settings["gpu_mem_limit"] = str(options.cuda_memory_limit_bytes)
+    if options.is_cuda_graph:
+        settings["enable_cuda_graph"] = "1"
     return settings
 
 

@@ -3,67 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wintergarden.errors import InvalidArgument, InvalidTensor, NotFound, Overloaded, Unsupported
+from wintergarden.runtime.binding import Array, BoundRuns, Feeds, GraphRuns
+from wintergarden.runtime.datatypes import input_spec, optional_specs, output_spec
 from wintergarden.runtime.library import FATAL, onnxruntime
 from wintergarden.runtime.options import DEFAULTS, RuntimeOptions
-from wintergarden.runtime.providers import CUDA, check_providers, choose_providers
+from wintergarden.runtime.providers import CUDA, check_providers, choose_providers, say_unmet
 from wintergarden.runtime.threads import available_threads
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-_DATATYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
+from wintergarden.runtime.values import run_with_values
 
 # "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : " and the C++ source line say nothing to a caller.
 _NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*onnxruntime_src\S+ |\x1b\[[\d;]*m")
 _OUT_OF_MEMORY = re.compile(r"allocate memory|bad allocation|bad_alloc|out of memory", re.I)
 _DEVICE_FAULT = re.compile(r"\b(CUDA|CUDNN|CUBLAS)\b")
+_NO_GRAPH = re.compile(r"graph capture", re.I)
 
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output.
-
-    Attributes:
-        name: as in the graph.
-        datatype: the protocol's name for it, for example FP32.
-        shape: -1 is a dimension of any size.
-        is_optional: an input that may be left out.
-    """
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    is_optional: bool = False
+_LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
 
 
 def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Session:
     """Opens an ONNX model; operators of custom libraries are not loaded, so they are unknown.
 
+    External data must lie in the folder of the model's file, or below it, which ONNX Runtime sees
+    to itself; a model of bytes can have none.
+
     Raises:
         InvalidArgument: not a model that ONNX Runtime can load.
         Unsupported: an operator lacks an implementation, or an input or output is no tensor.
-        FailedPrecondition: CUDA is demanded and cannot be had.
+        FailedPrecondition: CUDA, a CUDA graph or TensorRT is demanded and cannot be had.
         NotFound: no such file.
     """
     library = onnxruntime()
@@ -88,6 +68,9 @@ def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Ses
         failures.RuntimeException,
         UnicodeDecodeError,  # a name in the file, or in ONNX Runtime's complaint about it
     ) as error:
+        if options.is_cuda_graph and _NO_GRAPH.search(str(error)):
+            say_unmet(options, "a CUDA graph", _plain(error))
+            return open_session(model, replace(options, is_cuda_graph=False))
         raise InvalidArgument(f"ONNX Runtime cannot load this model: {_plain(error)}") from error
     check_providers(options, inner.get_providers())
     return session
@@ -97,7 +80,8 @@ class Session:
     """A loaded model; `run` may be called from any number of threads at once.
 
     Attributes:
-        inputs: what `run` must be fed.
+        inputs: what `run` must be fed; optional ones may be left out.
+        optional_inputs: weights that may be fed in place of those in the file.
         outputs: what `run` returns, in this order.
         providers: what ONNX Runtime really uses, best first.
         device: `cuda` or `cpu`.
@@ -105,8 +89,9 @@ class Session:
 
     def __init__(self, inner: Any, options: RuntimeOptions) -> None:
         self._inner = inner
-        self.inputs = tuple(_spec(node, "input") for node in inner.get_inputs())
-        self.outputs = tuple(_spec(node, "output") for node in inner.get_outputs())
+        self.inputs = tuple(map(input_spec, inner.get_inputs()))
+        self.optional_inputs = optional_specs(inner.get_overridable_initializers())
+        self.outputs = tuple(map(output_spec, inner.get_outputs()))
         self.providers: tuple[str, ...] = tuple(inner.get_providers())
         self.device = "cuda" if CUDA in self.providers else "cpu"
         self._output_names = [spec.name for spec in self.outputs]
@@ -122,8 +107,9 @@ class Session:
         # One for all runs: making it costs 1 µs of the 4 µs that a run of nothing takes.
         self._run_options = onnxruntime().RunOptions()
         if options.is_arena_shrunk:
-            arenas = "cpu:0;gpu:0" if self.device == "cuda" else "cpu:0"
+            arenas = f"cpu:0;gpu:{options.device_id}" if self.device == "cuda" else "cpu:0"
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
+        self._compute = self._way(options)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
         """Runs the model.
@@ -133,7 +119,7 @@ class Session:
             outputs: names of the wanted outputs; None takes all.
 
         Returns:
-            An array per output; BYTES as objects `str`.
+            An array per output; BYTES as objects `str`, BF16 as `ml_dtypes.bfloat16`.
 
         Raises:
             InvalidTensor: a name, datatype, shape or value that the model does not take.
@@ -142,9 +128,7 @@ class Session:
         if self._text_inputs:
             feeds = {**feeds, **self._texts(feeds)}
         try:
-            results: list[Array] = self._inner.run(
-                self._output_names if outputs is None else outputs, feeds, self._run_options
-            )
+            return self._compute(self._output_names if outputs is None else outputs, feeds)
         except self._failures as error:
             text = str(error)
             if _OUT_OF_MEMORY.search(text):
@@ -152,7 +136,22 @@ class Session:
             if _DEVICE_FAULT.search(text):
                 raise
             raise InvalidTensor(_plain(error)) from error
-        return results
+
+    def _way(self, options: RuntimeOptions) -> Callable[[Sequence[str], Feeds], list[Array]]:
+        """How feeds reach the device and outputs come back."""
+        inner, run_options = self._inner, self._run_options
+        tensors = (*self.inputs, *self.optional_inputs, *self.outputs)
+        datatypes = {spec.datatype for spec in tensors}
+        if options.is_cuda_graph and self.device == "cuda":
+            if not datatypes & {"BYTES", "BF16"}:
+                return GraphRuns(inner, self._output_names, options.device_id).run
+            say_unmet(options, "a CUDA graph", "texts and BF16 are not fed to graphs")
+        if "BF16" in datatypes:
+            return partial(run_with_values, inner, run_options)
+        is_bound = self.device == "cuda" if options.is_bound is None else options.is_bound
+        if is_bound and "BYTES" not in datatypes:
+            return BoundRuns(inner, run_options, self.device, options.device_id).run
+        return partial(inner.run, run_options=run_options)
 
     def _texts(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """BYTES as text: ONNX Runtime would take `str(b"a")`, which is `b'a'` with its quotes."""
@@ -176,22 +175,20 @@ def _session_options(options: RuntimeOptions) -> Any:
     inner = library.SessionOptions()
     inner.log_severity_level = FATAL
     inner.intra_op_num_threads = options.intra_op_threads or available_threads()
-    inner.inter_op_num_threads = 1
-    inner.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
-    inner.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.is_spinning)))
+    inner.inter_op_num_threads = options.inter_op_threads or available_threads()
+    mode = library.ExecutionMode
+    inner.execution_mode = (
+        mode.ORT_SEQUENTIAL if inner.inter_op_num_threads == 1 else mode.ORT_PARALLEL
+    )
+    inner.graph_optimization_level = getattr(
+        library.GraphOptimizationLevel, _LEVELS[options.optimization_level]
+    )
+    inner.enable_cpu_mem_arena = options.has_arena
+    inner.enable_mem_pattern = options.has_memory_pattern
+    settings = {"session.intra_op.allow_spinning": str(int(options.is_spinning))}
+    for name, value in {**settings, **options.session_settings}.items():
+        inner.add_session_config_entry(name, value)
     return inner
-
-
-def _spec(node: Any, kind: str) -> TensorSpec:
-    datatype = _DATATYPES.get(node.type)
-    if datatype is None:
-        cure = "; export with zipmap=False" if "map" in node.type else ""
-        raise Unsupported(
-            f"{kind} {node.name!r} is {node.type}; served are tensors of "
-            f"{', '.join(_DATATYPES.values())}{cure}"
-        )
-    shape = tuple(d if isinstance(d, int) and d >= 0 else -1 for d in node.shape)
-    return TensorSpec(node.name, datatype, shape)
 
 
 def _plain(error: Exception) -> str:
