@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from gateway import models, training
+from gateway import admin, models, training
 from gateway.models import ModelsServicer
 from gateway.settings import GatewaySettings
 from gateway.training import TrainingServicer
@@ -18,7 +18,7 @@ from wintergarden.jobs import Jobs
 from wintergarden.service.transport import ServerOptions, create_server
 from wintergarden.store import open_store
 
-INFERENCE = "inference.GRPCInferenceService"
+INFERENCE = admin.SERVICE
 EXPLANATION = "wintergarden.v1.ExplanationService"
 
 
@@ -41,11 +41,14 @@ class App:
         explanation = Upstream("explanation", settings.explanation, settings.upstream_connections)
         routes += explanation.routes(EXPLANATION)
         self._upstreams = [explanation]
+        refused = frozenset() if settings.admin_calls else admin.ADMIN_CALLS
+        if refused:
+            routes += admin.refusals()
         # On one host, whatever has no route here goes from Rust to Rust, past Python.
         socket = settings.inference_socket if settings.transport == "native" else None
         if socket is None:
             inference = Upstream("inference", settings.inference, settings.upstream_connections)
-            routes += inference.routes(INFERENCE)
+            routes += inference.routes(INFERENCE, without=refused)
             self._upstreams.append(inference)
         self.server = create_server(
             routes,

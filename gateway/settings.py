@@ -35,6 +35,11 @@ class GatewaySettings(ServiceSettings):
         description="its Unix socket on this host: calls go there without touching Python "
         "(native transport only; no retries, and no metrics of them here)",
     )
+    admin_calls: bool = Field(
+        False,
+        description="pass on the inference service's admin calls too: loading and unloading, "
+        "shared memory, trace and log settings",
+    )
     explanation: Address = Field(
         "127.0.0.1:8502", description="where the explanation service serves"
     )

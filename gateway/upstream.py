@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +23,9 @@ import grpc.aio
 
 from wintergarden.errors import Unavailable
 from wintergarden.service.errors import Status, StatusError
-from wintergarden.service.transport import Call, Route
-from wintergarden.wire.pool import methods
+from wintergarden.service.transport import BidirectionalCall, Call, Route, bidirectional
+from wintergarden.service.transport.call import CallContext
+from wintergarden.wire.pool import Method, methods
 
 # Of the transport, not of the caller: each side makes its own.
 _OWN_METADATA = frozenset({"te", "content-type", "user-agent"})
@@ -74,14 +75,20 @@ class Upstream:
         self._thread = threading.Thread(target=self._run, name=f"to {name}", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def routes(self, service: str) -> list[Route]:
-        """A route for each method of the service."""
+    def routes(self, service: str, without: Collection[str] = ()) -> list[Route]:
+        """A route for each method of the service, but for those named."""
         return [
-            Route(method.path, self._forward_stream, streams=True)
-            if method.is_server_streaming
-            else Route(method.path, self._forward_one, is_inline=True, batch_handler=self.forward)
+            self._route(method)
             for method in methods(service).values()
+            if method.name not in without
         ]
+
+    def _route(self, method: Method) -> Route:
+        if method.is_client_streaming:
+            return bidirectional(method.service, method.name, self._forward_both_ways)
+        if method.is_server_streaming:
+            return Route(method.path, self._forward_stream, streams=True)
+        return Route(method.path, self._forward_one, is_inline=True, batch_handler=self.forward)
 
     def start(self) -> None:
         self._stream_channel = grpc.insecure_channel(self._target, _OPTIONS)
@@ -183,6 +190,21 @@ class Upstream:
                     raise self._error(error) from error
                 time.sleep(self._delay_s(attempt))
 
+    def _forward_both_ways(self, call: BidirectionalCall) -> None:
+        """Not tried again: what the client has said is not kept."""
+        stream = self._stream_channel.stream_stream(call.method)(
+            call.messages(), metadata=_passed_on(call), timeout=call.time_remaining_s
+        )
+        call.on_cancel(stream.cancel)
+        try:
+            call.send_initial_metadata(tuple(stream.initial_metadata()))
+            for payload in stream:
+                call.wait_writable()
+                call.send(payload)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        call.end(tuple(stream.trailing_metadata() or ()))
+
     def _may_retry(self, error: Any, call: Call, attempt: int) -> bool:
         remaining_s = call.time_remaining_s
         return (
@@ -202,7 +224,7 @@ class Upstream:
         return StatusError(Status(error.code(), error.details() or "", trailing))
 
 
-def _passed_on(call: Call) -> tuple[tuple[str, str | bytes], ...]:
+def _passed_on(call: CallContext) -> tuple[tuple[str, str | bytes], ...]:
     """The caller's metadata without what belongs to its connection to us."""
     return tuple(
         (key, value)

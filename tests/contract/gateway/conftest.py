@@ -19,7 +19,15 @@ from wintergarden.errors import InvalidArgument, Overloaded, Unavailable
 from wintergarden.jobs import Jobs
 from wintergarden.jobs.testing import ValkeyServer
 from wintergarden.service.testing import UNLIMITED
-from wintergarden.service.transport import Call, Route, Server, ServerOptions, create_server
+from wintergarden.service.transport import (
+    BidirectionalCall,
+    Call,
+    Route,
+    Server,
+    ServerOptions,
+    bidirectional,
+    create_server,
+)
 from wintergarden.wire.pool import methods
 
 GRACE_S = 5.0
@@ -27,7 +35,7 @@ GRACE_S = 5.0
 
 @dataclass
 class Neighbour:
-    """Answers every unary method of a service; the payload says how."""
+    """Answers every method of a service; the payload says how."""
 
     service: str
     addresses: list[str]
@@ -38,7 +46,12 @@ class Neighbour:
     failures: int = 0
 
     def start(self) -> Server:
-        routes = [Route(m.path, self._answer) for m in methods(self.service).values()]
+        routes = [
+            bidirectional(m.service, m.name, self._chat)
+            if m.is_client_streaming
+            else Route(m.path, self._answer)
+            for m in methods(self.service).values()
+        ]
         server = create_server(
             routes, self.addresses, ServerOptions(linger_s=0.01), services=[self.service]
         )
@@ -73,6 +86,27 @@ class Neighbour:
                 call.send_initial_metadata((("x-first", "1"), ("x-first-bin", b"\xff\x00")))
                 call.respond(payload, (("x-last", "2"), ("x-last-bin", b"\x00\xfe")))
 
+    def _chat(self, call: BidirectionalCall) -> None:
+        self.deadline_s = call.time_remaining_s
+        self.metadata = dict(call.metadata)
+        call.on_cancel(self.cancelled.set)
+        call.send_initial_metadata((("x-first", "1"), ("x-first-bin", b"\xff\x00")))
+        for payload in call.messages():
+            self.arrived.set()
+            match payload:
+                case b"bad":
+                    raise InvalidArgument("epsilon is NaN", field="epsilon_linf")
+                case b"many":
+                    for _ in range(100):
+                        call.wait_writable()
+                        call.send(bytes(2**20))
+                case b"slow":
+                    time.sleep(0.5)
+                    call.send(b"slow answer")
+                case _:
+                    call.send(payload)
+        call.end((("x-last", "2"), ("x-last-bin", b"\x00\xfe")))
+
 
 @dataclass
 class Deployment:
@@ -103,11 +137,11 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def deploy(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Callable[[str], Deployment]]:
+def deploy(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Callable[..., Deployment]]:
     """Starts a gateway: "socket" is the Rust fallback, "client" Python's, "grpcio" transport."""
     running: list[Deployment] = []
 
-    def start(plane: str) -> Deployment:
+    def start(plane: str, **options: Any) -> Deployment:
         valkey.flush()
         socket = tmp_path / "inference.sock"
         inference = Neighbour(INFERENCE, ["127.0.0.1:0", f"unix:{socket}"])
@@ -122,6 +156,7 @@ def deploy(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Callable[[str], Dep
             store_uri=str(tmp_path / "store"),
             redis_url=SecretStr(valkey.url()),
             max_upload_bytes=1_000_000,
+            **options,
         )
         app = App(settings)
         app.start()

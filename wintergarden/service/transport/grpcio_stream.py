@@ -27,6 +27,7 @@ from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 from wintergarden.service.transport.options import ServerOptions
 
 _READ_AHEAD = 64  # messages
+_CANCELLATION_FOLLOWS_S = 0.001
 
 
 class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
@@ -97,7 +98,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
         if self._is_reading_stopped and not self._is_read_to_the_end():
             self.fail(StatusError(DRAINING))
         elif self._claim():
-            self._finish(Answer(b"", None, self._initial_metadata, trailing_metadata))
+            self._finish(Answer(trailing_metadata=trailing_metadata))
 
     def stop_reading(self) -> None:
         self._is_reading_stopped = True
@@ -161,6 +162,8 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
             self._incoming.put(message)
             if self._has_enough():
                 await self._pause()
+        # A client that leaves looks at first like one that has said its last.
+        await asyncio.sleep(_CANCELLATION_FOLLOWS_S)
         self._is_half_closed = True
         self._incoming.put(None)
 
@@ -183,9 +186,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
         write, outgoing = self._context.write, self._outgoing
         while True:
             while outgoing:
-                if self._initial_metadata is not None:
-                    metadata, self._initial_metadata = self._initial_metadata, None
-                    await self._context.send_initial_metadata(metadata)
+                await self._flush_initial_metadata()
                 message = outgoing.popleft()
                 await write(message)
                 self._written_bytes += len(message)
@@ -193,9 +194,16 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
                     with self._writable:
                         self._writable.notify_all()
             if self._answer is not None and not outgoing:
+                if self._answer.status is None:
+                    await self._flush_initial_metadata()
                 return self._answer
             self._is_awake = False
             if not outgoing and self._answer is None:  # asked again, now that the flag is down
                 await self._wake.wait()
             self._wake.clear()
             self._is_awake = True
+
+    async def _flush_initial_metadata(self) -> None:
+        if self._initial_metadata is not None:
+            metadata, self._initial_metadata = self._initial_metadata, None
+            await self._context.send_initial_metadata(metadata)
