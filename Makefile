@@ -7,7 +7,7 @@ LOCK := pyproject.toml constraints.txt tools/install.sh
 RUN := $(VENV)/bin/python -m
 export VENV
 
-.PHONY: help demo up test e2e bench check format lint types imports proto lock compose clean
+.PHONY: help demo up test e2e bench soak check format lint types imports proto lock compose clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -27,6 +27,9 @@ e2e: $(VENV)/.test ## the journey alone; WINTERGARDEN_E2E_ADDRESS=host:port runs
 
 bench: $(VENV)/.test ## ratios against other servers and libraries
 	$(RUN) pytest tests/bench -m bench -s
+
+soak: $(VENV)/.test ## tests/load at full size, for an idle machine: hours
+	WINTERGARDEN_SOAK=1 $(RUN) pytest tests/load -s
 
 check: lint types imports proto ## what a change must pass besides the tests
 
