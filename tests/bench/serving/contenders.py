@@ -113,7 +113,9 @@ OURS, IN_PROCESS, BESIDE_TRAFFIC = "wintergarden", "in process", "in process bes
 CONTENDERS = [
     Contender(OURS, ours()),
     Contender("wintergarden stream", ours(), protocol="stream"),
-    Contender("wintergarden shared memory", ours("--system-shared-memory"), protocol="shared-memory"),
+    Contender(
+        "wintergarden shared memory", ours("--system-shared-memory"), protocol="shared-memory"
+    ),
     Contender("wintergarden 2 processes", ours("--processes", "2")),
     Contender("wintergarden gateway", lambda port, scratch: gateway(port, scratch, port + 1)),
     Contender("wintergarden grpcio", ours("--transport", "grpcio")),
