@@ -5,6 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,19 +38,19 @@ def classify(scores: Array, count: int, labels: Sequence[str], *, has_rows: bool
             f"classification: an output of {datatype_of(scores.dtype)} has no largest elements; "
             "ask for numbers, or for the output as it is"
         )
-    rows = scores.shape[0] if has_rows and scores.ndim else 1
-    table = scores.reshape(rows, -1) if scores.size else np.empty((rows, 0), scores.dtype)
-    if table.shape[1] > _MAX_ELEMENTS:
+    has_rows = has_rows and scores.ndim > 0
+    rows, width = (scores.shape[0] if has_rows else 1), math.prod(scores.shape[int(has_rows) :])
+    if width > _MAX_ELEMENTS:
         raise InvalidArgument(
-            f"classification: {table.shape[1]} elements in a row, at most {_MAX_ELEMENTS} are "
+            f"classification: {width} elements in a row, at most {_MAX_ELEMENTS} are "
             "allowed; ask for the output as it is"
         )
+    table = scores.reshape(rows, width)
     if table.dtype.kind in "fV":
         table = table.astype(np.float64)
         keys = np.where(np.isnan(table), -np.inf, table)
     else:
         keys = table
-    width = table.shape[1]
     count = min(count, width)
     # Ascending and stable on the reversed row, read backwards: descending, the first of equals.
     order = width - 1 - np.argsort(keys[:, ::-1], axis=1, kind="stable")[:, ::-1][:, :count]
@@ -59,4 +60,4 @@ def classify(scores: Array, count: int, labels: Sequence[str], *, has_rows: bool
         for rank, index in enumerate(order[row].tolist()):
             text = form % (table[row, index], index)
             named[row, rank] = f"{text}:{labels[index]}" if index < len(labels) else text
-    return named if has_rows and scores.ndim else named[0]
+    return named if has_rows else named[0]
