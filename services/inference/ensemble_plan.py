@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from services.inference.configuration.tensors import datatype_of
+from services.inference.shapes import may_agree
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.runtime import TensorSpec
@@ -51,6 +53,7 @@ class EnsemblePlan:
         tensors: the ensemble's names for them; its inputs come first, in their order.
         inputs: what the ensemble takes, with the batch dimension where it has one.
         outputs: what it gives, likewise.
+        max_waiting: requests of one sequence that may wait for their turn.
         answered: for each output, the position of its tensor.
         consumers: for each tensor, the positions of the steps that need it.
         missing: for each step, how many different tensors it needs.
@@ -64,6 +67,7 @@ class EnsemblePlan:
     answered: tuple[int, ...]
     consumers: tuple[tuple[int, ...], ...]
     missing: tuple[int, ...]
+    max_waiting: int = 1024
 
     @classmethod
     def of(cls, config: pb.ModelConfig) -> Self:
@@ -143,12 +147,14 @@ class EnsemblePlan:
                 spec = _find(signature.inputs, name, "input", where)
                 given, source = known[i]
                 self._agree(given, source, spec, f"input {name!r} of {step.model!r}")
-            left_out = [s.name for s in signature.inputs if s.name not in step.inputs]
-            required = [name for name in left_out if not _is_optional(signature, name)]
-            if required:
+            left_out = [
+                repr(s.name)
+                for s in signature.inputs
+                if s.name not in step.inputs and not s.is_optional
+            ]
+            if left_out:
                 raise InvalidArgument(
-                    f"{where}: input_map leaves out {', '.join(map(repr, required))}, "
-                    "which the model needs"
+                    f"{where}: input_map leaves out {', '.join(left_out)}, which the model needs"
                 )
             for name, i in step.outputs.items():
                 spec = _find(signature.outputs, name, "output", where)
@@ -158,7 +164,7 @@ class EnsemblePlan:
             self._agree(given, source, spec, f"output {spec.name!r} of the ensemble")
 
     def _agree(self, given: TensorSpec, source: str, taken: TensorSpec, target: str) -> None:
-        if given.datatype != taken.datatype or not _may_be(given.shape, taken.shape):
+        if given.datatype != taken.datatype or not may_agree(given.shape, taken.shape):
             raise InvalidArgument(
                 f"ensemble {self.model!r}: {source} is {given.datatype} {list(given.shape)} and "
                 f"does not fit {target}, which is {taken.datatype} {list(taken.shape)}"
@@ -204,22 +210,11 @@ def _find(specs: Sequence[TensorSpec], name: str, kind: str, where: str) -> Tens
     raise InvalidArgument(f"{where}: the model has no {kind} {name!r}; its {kind}s are {names}")
 
 
-def _is_optional(signature: Signature, name: str) -> bool:
-    return bool(getattr(signature.inputs[signature.input_positions[name]], "is_optional", False))
-
-
 def _spec(tensor: pb.ModelInput | pb.ModelOutput, config: pb.ModelConfig) -> TensorSpec:
     batch = (-1,) if config.max_batch_size > 0 else ()
-    datatype = pb.DataType.Name(tensor.data_type).removeprefix("TYPE_")
-    datatype = "BYTES" if datatype == "STRING" else datatype
-    return TensorSpec(tensor.name, datatype, (*batch, *tensor.dims))
-
-
-def _may_be(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Both may describe one tensor; -1 is any size."""
-    return len(shape) == len(other) and all(
-        a == b or -1 in (a, b) for a, b in zip(shape, other, strict=True)
-    )
+    is_optional = isinstance(tensor, pb.ModelInput) and tensor.optional
+    shape = (*batch, *tensor.dims)
+    return TensorSpec(tensor.name, datatype_of(tensor.data_type), shape, is_optional)
 
 
 def _version(version: int) -> str:

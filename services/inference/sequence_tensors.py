@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from services.inference.configuration.tensors import datatype_of
 from services.inference.scheduling import Array, SequenceControl
+from services.inference.shapes import may_agree
 from wintergarden.errors import InvalidArgument
 from wintergarden.runtime import TensorSpec
 from wintergarden.wire import model_config_pb2 as pb
@@ -103,7 +105,7 @@ def read_state(
     read_initial_state: Callable[[str], bytes],
 ) -> State:
     where = f"sequence_batching.state {state.input_name!r}"
-    datatype = _datatype(state.data_type)
+    datatype = datatype_of(state.data_type)
     shape = ((-1,) if is_batched else ()) + tuple(state.dims)
     for kind, name, specs in (
         ("input", state.input_name, inputs),
@@ -115,7 +117,7 @@ def read_state(
                 f"{where}: {kind} {name!r} is not in the model; its {kind}s are "
                 f"{', '.join(map(repr, specs))}"
             )
-        if spec.datatype != datatype or not _may_be(shape, spec.shape):
+        if spec.datatype != datatype or not may_agree(shape, spec.shape):
             raise InvalidArgument(
                 f"{where}: {datatype} {list(shape)} for the model's {kind} {name!r}, "
                 f"which is {spec.datatype} {list(spec.shape)}"
@@ -130,7 +132,7 @@ def _initial(
     is_batched: bool,
     read_initial_state: Callable[[str], bytes],
 ) -> Array:
-    datatype = _datatype(state.data_type)
+    datatype = datatype_of(state.data_type)
     # Without a word about the start, a size that is left open starts as 1, as in Triton.
     dims = tuple(max(1, d) if d < 0 else d for d in state.dims)
     content = None
@@ -139,9 +141,9 @@ def _initial(
     if state.initial_state:
         initial = state.initial_state[0]
         dims = tuple(initial.dims)
-        if _datatype(initial.data_type) != datatype or not _may_be(dims, tuple(state.dims)):
+        if datatype_of(initial.data_type) != datatype or not may_agree(dims, tuple(state.dims)):
             raise InvalidArgument(
-                f"{where}: initial_state is {_datatype(initial.data_type)} {list(dims)}, "
+                f"{where}: initial_state is {datatype_of(initial.data_type)} {list(dims)}, "
                 f"the state is {datatype} {list(state.dims)}"
             )
         if min(dims, default=0) < 0:
@@ -179,7 +181,7 @@ def read_control(
         )
     shape = (1,) * len(spec.shape)
     if control.kind == _CORRID:
-        datatype = _datatype(control.data_type)
+        datatype = datatype_of(control.data_type)
         pair: tuple[float, ...] = ()
         if datatype not in _CORRID_DATATYPES:
             raise InvalidArgument(
@@ -203,16 +205,3 @@ def _false_true(control: _Batching.Control, where: str) -> tuple[str, tuple[floa
         )
     ((datatype, pair),) = given.items()
     return datatype, pair
-
-
-def _may_be(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Both may describe one tensor; -1 is any size."""
-    return len(shape) == len(other) and all(
-        a == b or -1 in (a, b) for a, b in zip(shape, other, strict=True)
-    )
-
-
-def _datatype(data_type: int) -> str:
-    """The protocol's name of a configuration's datatype."""
-    name = pb.DataType.Name(data_type).removeprefix("TYPE_")
-    return "BYTES" if name == "STRING" else name

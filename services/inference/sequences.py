@@ -101,6 +101,16 @@ class SequenceScheduler(Generic[R]):
         """A request that goes on with this sequence belongs here, after `close` as well."""
         return sequence_id in self._slots
 
+    def end(self, sequence_id: int | str) -> None:
+        """End a sequence behind the requests that have come; the next one must start anew."""
+        outcome: _Outcome[R] = _Outcome()
+        with self._lock:
+            slot = self._slots.get(sequence_id)
+            if slot is not None:
+                self._end_here(slot, outcome)
+                self._promote(outcome)
+        self._carry_out(outcome)
+
     def submit(self, requests: Sequence[R]) -> None:
         """Run requests as their sequences allow."""
         outcome: _Outcome[R] = _Outcome()
