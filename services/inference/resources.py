@@ -51,7 +51,7 @@ class ResourcePool:
         as much as the model that needs most of it.
         """
         self._limits = dict(limits or {})
-        self._needs: list[Need] = []
+        self._needs: set[Need] = set()
         self._held: Counter[_Key] = Counter()
         self._turns: list[_Turn] = []
         self._serial = count()
@@ -86,13 +86,13 @@ class ResourcePool:
             # No fewer than those who compete already, or it would have every turn until it has
             # caught up.
             need.runs = min((n.runs * n.priority for n in self._needs), default=0) // need.priority
-            self._needs.append(need)
+            self._needs.add(need)
         return need
 
     def dismiss(self, need: Need) -> None:
         """The model is unloaded; runs that it still has get their turns all the same."""
         with self._changed:
-            self._needs.remove(need)
+            self._needs.discard(need)
 
     @contextmanager
     def hold(self, need: Need) -> Iterator[None]:
