@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from services.inference.repository import Model, Repository, State
-from services.inference.statistics import Counts
+from services.inference.statistics import Counts, Failure
 
 _LABELS = ("model", "version")
 _NS_PER_US = 1_000
@@ -51,6 +51,18 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Counts], float]], ...] = (
         "Time of requests while their batch was taken apart and answered",
         lambda c: c.output_ns / _NS_PER_US,
     ),
+    ("nv_cache_num_hits_per_model", "Answers from the cache", lambda c: c.cache_hits.count),
+    ("nv_cache_num_misses_per_model", "Answers not in the cache", lambda c: c.cache_misses.count),
+    (
+        "nv_cache_hit_duration_per_model",
+        "Microseconds of finding answers in the cache",
+        lambda c: c.cache_hits.ns / _NS_PER_US,
+    ),
+    (
+        "nv_cache_miss_duration_per_model",
+        "Microseconds of not finding answers in the cache, and of keeping them",
+        lambda c: c.cache_misses.ns / _NS_PER_US,
+    ),
 )
 
 
@@ -68,22 +80,33 @@ class InferenceCollector(Collector):
                 metric.add_sample(name, labels, read(counts))
             yield metric
         failures = _counter("nv_inference_request_failure", "Requests refused, by reason")
+        pending = GaugeMetricFamily(
+            "nv_inference_pending_request_count", "Requests waiting for a thread", labels=_LABELS
+        )
         depth = GaugeMetricFamily(
             "wintergarden_queue_depth", "Requests waiting for a thread", labels=_LABELS
         )
         seconds = GaugeMetricFamily(
             "wintergarden_load_seconds", "Time from fetching to ready", labels=_LABELS
         )
+        load = GaugeMetricFamily(
+            "nv_model_load_duration_secs", "Time from fetching to ready", labels=_LABELS
+        )
         sizes = HistogramMetricFamily(
             "wintergarden_batch_rows", "Rows of the runs of a model", labels=_LABELS
         )
         for labels, model, counts in models:
-            for reason, number in counts.failures.items():
+            values = list(labels.values())
+            for reason in Failure:
+                number = counts.failures.get(reason, 0)
                 failures.add_sample(failures.name, {**labels, "reason": reason}, number)
-            depth.add_metric(list(labels.values()), model.scheduler.waiting)
-            seconds.add_metric(list(labels.values()), model.load_seconds)
-            sizes.add_metric(list(labels.values()), _buckets(counts), counts.rows)
-        yield from (failures, depth, seconds, sizes, self._states())
+            waiting = model.scheduler.waiting
+            pending.add_metric(values, waiting)
+            depth.add_metric(values, waiting)
+            seconds.add_metric(values, model.load_seconds)
+            load.add_metric(values, model.load_seconds)
+            sizes.add_metric(values, _buckets(counts), counts.rows)
+        yield from (failures, pending, depth, load, seconds, sizes, self._states())
 
     def _states(self) -> Metric:
         states = Counter(entry.state for entry in self._repository.entries())
