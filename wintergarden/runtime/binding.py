@@ -40,7 +40,7 @@ class Buffers:
 
     def fill(self, feeds: Feeds) -> None:
         for name, buffer in self._inputs.items():
-            buffer.update_inplace(np.ascontiguousarray(feeds[name]))
+            buffer.update_inplace(np.asarray(feeds[name], order="C"))
 
 
 class BoundRuns:

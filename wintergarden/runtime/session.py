@@ -18,7 +18,7 @@ from wintergarden.runtime.library import FATAL, onnxruntime
 from wintergarden.runtime.options import DEFAULTS, RuntimeOptions
 from wintergarden.runtime.providers import CUDA, check_providers, choose_providers, say_unmet
 from wintergarden.runtime.threads import available_threads
-from wintergarden.runtime.values import run_with_values
+from wintergarden.runtime.values import run_with_bfloat16, run_with_values
 
 # "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : " and the C++ source line say nothing to a caller.
 _NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*onnxruntime_src\S+ |\x1b\[[\d;]*m")
@@ -147,7 +147,14 @@ class Session:
                 return GraphRuns(inner, self._output_names, options.device_id).run
             say_unmet(options, "a CUDA graph", "texts and BF16 are not fed to graphs")
         if "BF16" in datatypes:
-            return partial(run_with_values, inner, run_options)
+            is_given = any(spec.datatype == "BF16" for spec in self.outputs)
+            if is_given and self._text_inputs:
+                raise Unsupported(
+                    f"input {self._text_inputs[0]!r} is BYTES beside an output of BF16, which "
+                    "ONNX Runtime does not offer together; cast the output to FP32 in the graph"
+                )
+            run = run_with_values if is_given else run_with_bfloat16
+            return partial(run, inner, run_options)
         is_bound = self.device == "cuda" if options.is_bound is None else options.is_bound
         if is_bound and "BYTES" not in datatypes:
             return BoundRuns(inner, run_options, self.device, options.device_id).run

@@ -168,6 +168,8 @@ def from_contents(
     dtype = dtype_of(datatype, name, kind)
     field = _CONTENTS_FIELD.get(datatype)
     if field is None:
+        if contents.ByteSize() == 0 and 0 in shape:
+            return np.empty(_checked(shape, name, kind), dtype)
         raise _invalid(name, kind, f"{datatype} travels in raw contents only")
     strangers = [f.name for f, _ in contents.ListFields() if f.name != field]
     if strangers:
@@ -217,6 +219,12 @@ def _element_count(shape: tuple[int, ...], name: str, kind: str) -> int:
     if extent > _MAX_BYTES // 16:
         raise _invalid(name, kind, f"shape {list(shape)} is larger than any memory")
     return count
+
+
+def _checked(shape: Sequence[int], name: str, kind: str) -> tuple[int, ...]:
+    shape = tuple(shape)
+    _element_count(shape, name, kind)
+    return shape
 
 
 def _encode_bytes(array: Array) -> bytes:

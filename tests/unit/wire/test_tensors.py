@@ -166,6 +166,15 @@ def test_bfloat16_travels_raw() -> None:
     assert back.tolist() == [1.5, -2.0]
 
 
+@pytest.mark.parametrize("datatype", EVERY)
+def test_nothing_has_typed_contents_of_every_datatype(datatype: str) -> None:
+    array = tensors.from_contents(pb.InferTensorContents(), datatype, [0, 3], "x")
+    assert array.shape == (0, 3)
+    assert tensors.datatype_of(array.dtype) == datatype
+    with pytest.raises(InvalidTensor, match="negative dimension"):
+        tensors.from_contents(pb.InferTensorContents(), datatype, [0, -1], "x")
+
+
 def test_any_layout_is_sent_row_major_little_endian() -> None:
     array = np.arange(6, dtype=">i4").reshape(2, 3).T
     assert tensors.datatype_of(array.dtype) == "INT32"
