@@ -7,12 +7,13 @@ from prometheus_client import CollectorRegistry
 from services.inference.loader import Loader, LoaderOptions
 from services.inference.metadata import SERVICE, Metadata
 from services.inference.metrics import InferenceCollector
+from services.inference.model_control import ModelControl
+from services.inference.modes import ControlOptions, create_control
 from services.inference.repository import Repository
 from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
-from services.inference.watcher import Watcher
+from services.inference.sources import open_source
 from wintergarden.service.transport import ServerOptions, create_server
-from wintergarden.store import open_store
 
 # Of Triton's names, those that hold here.
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
@@ -36,24 +37,28 @@ class App:
             ),
             services=[SERVICE],
         )
-        store = open_store(settings.store_uri)
-        self._watcher = Watcher(
-            store,
+        source = open_source(settings.store_uri, settings.repository_kind)
+        self.control: ModelControl = create_control(
+            source,
             self.repository,
-            Loader(store, _loader_options(settings)).load,
-            versions_served=settings.versions_served,
-            poll_interval_s=settings.poll_interval_s,
+            Loader(_loader_options(settings), self.repository.resolve).load,
+            ControlOptions(
+                mode=settings.model_control,
+                versions_served=settings.versions_served,
+                poll_interval_s=settings.poll_interval_s,
+                load_models=tuple(filter(None, settings.load_models.split(","))),
+            ),
             on_complete=self._become_ready,
         )
 
     def start(self) -> None:
         """Answer at once, and be ready once every published version has been tried."""
         self.server.start()
-        self._watcher.start()
+        self.control.start()
 
     def stop(self, grace_s: float) -> None:
         """Answer what is under way, for at most `grace_s` seconds, and close."""
-        self._watcher.stop()
+        self.control.stop()
         self.server.stop(grace_s)
 
     def _become_ready(self) -> None:

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import math
-import os
-import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import structlog
 
-from services.inference import warmup
-from services.inference.engine import Engine
-from services.inference.plan import Plan
+from services.inference import configuration, variants
+from services.inference.configuration import Completion
+from services.inference.configuration.support import is_ensemble
+from services.inference.configuration.tensors import NOTHING_HIDDEN
+from services.inference.ensemble import Ensemble, Resolve
+from services.inference.ensemble_plan import EnsemblePlan
+from services.inference.low_priority import at_low_priority
+from services.inference.opening import Opened, open_version
+from services.inference.planning import Measured, make_plan
+from services.inference.preparation import Prepared, warm_up
 from services.inference.repository import Model
+from services.inference.schedulers import make_scheduler
+from services.inference.sequence_plan import own_tensors
+from services.inference.server_wide import ServerWide
 from services.inference.signature import Signature
-from wintergarden.errors import InvalidTensor
-from wintergarden.runtime import RuntimeOptions, Session, available_threads, open_session
-from wintergarden.store import Artefact, ModelStore, golden
-from wintergarden.store.names import GOLDEN, MODEL
-
-T = TypeVar("T")
+from services.inference.sources.source import VersionFiles
+from wintergarden.errors import InvalidArgument
+from wintergarden.runtime import TensorSpec, available_threads
+from wintergarden.wire.model_config_pb2 import ModelConfig
 
 _log = structlog.get_logger(__name__)
-
-_NICENESS = 10
-# A batch on the caller's own thread may take this many times what one row may.
-_INLINE_BATCH = 4
 
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How models are run.
+    """How models are run that do not say so themselves.
 
     Attributes:
         device: for the sessions.
@@ -45,131 +44,164 @@ class LoaderOptions:
         instances: runs of a model version that may go on at once.
         inline_run_s: a model whose run of one row takes less runs on the thread that brings
             the requests; a hop to another thread would cost as much.
+        versions_served: what a model's completed configuration says of its version policy.
     """
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: variants.Device = "auto"
     intra_op_threads: int = 0
     max_batch_rows: int = 64
     max_waiting: int = 1024
     instances: int = 1
     inline_run_s: float = 0.001
-
-
-@dataclass(frozen=True)
-class _Tried:
-    """A session that may be served, and what was seen of it."""
-
-    session: Session
-    signature: Signature
-    times: dict[int, float]  # seconds of a run, by rows
+    versions_served: int = 4
 
 
 class Loader:
-    """Fetch, verify, open, replay the golden examples, warm up; requests never wait for it."""
+    """Verify, open, replay the golden examples, warm up; requests never wait for it."""
 
-    def __init__(self, store: ModelStore, options: LoaderOptions) -> None:
-        self._store = store
+    def __init__(
+        self,
+        options: LoaderOptions,
+        resolve: Resolve,
+        server: ServerWide | None = None,
+    ) -> None:
+        """A loader.
+
+        Args:
+            options: for models that do not say it themselves.
+            resolve: finds the models that an ensemble is composed of, whenever it runs.
+            server: what the models share.
+        """
         self._options = options
+        self._resolve = resolve
+        self._server = server or ServerWide()
 
-    def load(self, name: str, version: int) -> Model:
+    def load(self, name: str, version: int, files: VersionFiles, config: ModelConfig) -> Model:
         """A model that is ready to answer.
+
+        Args:
+            name: of the model.
+            version: its number.
+            files: of the version.
+            config: how it is to be served; what it leaves out is found out.
 
         Raises:
             DataLoss: a file is not what its manifest says, or answers are not the golden ones.
-            InvalidArgument: ONNX Runtime cannot load it.
-            NotFound: the version has gone.
+            FailedPrecondition: it wants a GPU, or a resource, that this server has not.
+            InvalidArgument: ONNX Runtime cannot load it, or the configuration does not fit it.
+            NotFound: the version or a file has gone.
+            Unsupported: the configuration asks for what is not served here.
         """
         started = perf_counter()
-        artefact = at_low_priority(lambda: self._store.fetch(name, version))
-        tried = at_low_priority(lambda: self._try(artefact, threads=1))
-        threads = self._threads(tried)
-        if threads > 1:
-            # Opened again in this thread, whose priority those of the session will inherit.
-            tried = self._try(artefact, threads)
-        plan = self._plan(tried)
-        engine: Engine[Any] = Engine(tried.session, plan, tried.signature.label)
-        seconds = perf_counter() - started
+        full = ModelConfig()
+        full.CopyFrom(config)
+        full.name = name
+        configuration.check_supported(full)
+        for field in configuration.without_effect(full):
+            _log.info("configuration without effect", model=name, field=field)
+        if is_ensemble(full):
+            model = self._compose(version, full, started)
+        else:
+            model = self._load_graph(version, files, full, started)
         _log.info(
             "model loaded",
             model=name,
             version=version,
-            seconds=round(seconds, 3),
-            device=tried.session.device,
-            run_ms=round(1e3 * tried.times.get(1, 0), 3),
-            max_rows=plan.max_rows,
-            inline_rows=plan.inline_rows,
+            seconds=round(model.load_seconds, 3),
+            max_batch_size=model.configuration.max_batch_size,
         )
-        return Model(name, version, tried.signature, engine, seconds)
+        return model
 
-    def _try(self, artefact: Artefact, threads: int) -> _Tried:
-        manifest = artefact.manifest
-        session = open_session(
-            artefact.read(MODEL),
-            RuntimeOptions(device=self._options.device, intra_op_threads=threads),
+    def _compose(self, version: int, config: ModelConfig, started: float) -> Model:
+        plan = EnsemblePlan.of(config)
+        scheduler: Ensemble[Any] = Ensemble(plan, self._resolve)
+        is_batched = config.max_batch_size > 0
+        signature = Signature(config.name, str(version), plan.inputs, plan.outputs, is_batched)
+        config.platform = config.platform or "ensemble"
+        seconds = perf_counter() - started
+        return Model(config.name, version, signature, scheduler, seconds, config)
+
+    def _load_graph(
+        self, version: int, files: VersionFiles, config: ModelConfig, started: float
+    ) -> Model:
+        options = self._options
+        label = f"model {config.name!r} version {version}"
+        opened = open_version(files, config, options.device, options.intra_op_threads)
+        max_rows = self._max_rows(config, opened, label)
+        if opened.may_want_threads and opened.row_seconds > options.inline_run_s:
+            # In this thread, whose priority the session's own threads will inherit.
+            opened = opened.reopen(available_threads())
+        # Weights that a request may give are many, and of interest only where they are listed.
+        listed = {tensor.name for tensor in config.input}
+        weights = [spec for spec in opened.session.optional_inputs if spec.name in listed]
+        tensors = configuration.bind(
+            config,
+            (*opened.session.inputs, *weights),
+            opened.session.outputs,
+            is_batched=config.max_batch_size > 0 or max_rows > 0,
+            hidden=own_tensors(config) if config.HasField("sequence_batching") else NOTHING_HIDDEN,
         )
-        names = [spec.name for spec in session.outputs]
-        if manifest.is_verified:
-            examples = artefact.read(GOLDEN)
-            golden.replay(
-                lambda feeds: dict(zip(names, session.run(feeds), strict=True)),
-                examples,
-                manifest.tolerances["fp32"],
-            )
-            row = warmup.first_row(session.inputs, golden.read_golden(examples).inputs)
-        else:
-            row = warmup.example(session.inputs)
-        matters = warmup.company_matters(session.run, session.inputs, session.outputs, row)
+        found = Completion(
+            tensors,
+            max_batch_size=max_rows,
+            device=opened.session.device,
+            instances=variants.instances(config, options.instances),
+            file_name=variants.file_name(config),
+            latest=options.versions_served,
+        )
+        full = configuration.complete(config, found)
         signature = Signature(
-            manifest.model, str(manifest.version), session.inputs, session.outputs, not matters
+            config.name,
+            str(version),
+            tensors.inputs,
+            tensors.outputs,
+            is_rowwise=max_rows > 0,
+            labels=_labels(full, tensors.outputs, files),
         )
-        if matters:
-            _log.info("requests run alone", model=signature.label, reason=matters)
-        try:
-            limit = 0 if matters else self._options.max_batch_rows
-            times = warmup.run_times(session.run, row, limit)
-        except InvalidTensor as error:
-            # Made-up examples do not suit every imported model; real requests may.
-            if manifest.is_verified:
-                raise
-            _log.warning("could not warm up", model=signature.label, reason=str(error))
-            times = {}
-        return _Tried(session, signature, times)
-
-    def _threads(self, tried: _Tried) -> int:
-        if self._options.intra_op_threads:
-            return self._options.intra_op_threads
-        is_short = tried.times.get(1, math.inf) <= self._options.inline_run_s
-        return 1 if is_short or tried.session.device != "cpu" else available_threads()
-
-    def _plan(self, tried: _Tried) -> Plan:
-        options, times = self._options, tried.times
-        inline_rows = 0
-        if tried.signature.has_fixed_cost and times.get(1, math.inf) <= options.inline_run_s:
-            longest = _INLINE_BATCH * options.inline_run_s
-            inline_rows = max(rows for rows, seconds in times.items() if seconds <= longest)
-        return Plan(
-            inputs=tuple(spec.name for spec in tried.session.inputs),
-            max_rows=options.max_batch_rows if tried.signature.is_rowwise else 0,
-            inline_rows=inline_rows,
-            threads=options.instances,
+        prepared = Prepared(full, opened, tensors, signature, files)
+        times = at_low_priority(lambda: warm_up(prepared))
+        plan = make_plan(
+            full,
+            Measured(
+                tuple(spec.name for spec in opened.session.inputs),
+                signature.is_rowwise,
+                signature.has_fixed_cost,
+                times,
+                opened.session.device,
+            ),
+            max_rows=full.max_batch_size,
+            threads=found.instances,
             max_waiting=options.max_waiting,
+            inline_run_s=options.inline_run_s,
         )
+        scheduler = make_scheduler(prepared, plan, self._server)
+        return Model(config.name, version, signature, scheduler, perf_counter() - started, full)
+
+    def _max_rows(self, config: ModelConfig, opened: Opened, label: str) -> int:
+        """Rows of one run; 0: requests run alone."""
+        if (config.input or config.output) and not config.max_batch_size:
+            return 0  # dims are the graph's whole shapes: there is no batch dimension
+        # Who asks for batches of so many rows has said that the rows are independent.
+        is_claimed = bool(config.max_batch_size and config.WhichOneof("scheduling_choice"))
+        matters = at_low_priority(lambda: opened.company_matters(compares_values=not is_claimed))
+        if matters:
+            _log.info("requests run alone", model=label, reason=matters)
+            return 0
+        return config.max_batch_size or self._options.max_batch_rows
 
 
-def at_low_priority(task: Callable[[], T]) -> T:
-    """Do a task in a thread that leaves the CPU to requests where both want it.
-
-    A thread of its own, since an unprivileged thread cannot raise its priority again.
-    """
-    future: Future[T] = Future()
-
-    def work() -> None:
-        if sys.platform == "linux":  # elsewhere priorities belong to processes
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        try:
-            future.set_result(task())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="model-loader", daemon=True).start()
-    return future.result()
+def _labels(
+    config: ModelConfig, outputs: Sequence[TensorSpec], files: VersionFiles
+) -> dict[str, tuple[str, ...]]:
+    """What the elements of an output are called: one name a line, or the manifest's."""
+    labels = {}
+    if files.manifest is not None and files.manifest.class_labels:
+        labels = {spec.name: files.manifest.class_labels for spec in outputs}
+    for tensor in config.output:
+        if tensor.label_filename:
+            try:
+                text = files.read(tensor.label_filename).decode()
+            except UnicodeDecodeError as error:
+                raise InvalidArgument(f"{tensor.label_filename!r}: {error}") from error
+            labels[tensor.name] = tuple(line.rstrip("\r") for line in text.splitlines())
+    return labels

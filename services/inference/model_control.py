@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
+
+from services.inference.repository import Model
+from services.inference.sources.source import VersionFiles
+from wintergarden.wire.model_config_pb2 import ModelConfig
+
+# Makes a version ready to serve: name, version, its files, how it is to be served.
+Load = Callable[[str, int, VersionFiles, ModelConfig], Model]
 
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 

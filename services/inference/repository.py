@@ -87,11 +87,13 @@ class _Tables:
     """What requests read.
 
     Attributes:
+        entries: the versions of a model, ascending.
         ready: by name and version as requests write them; "" is the latest that is served.
         splits: by name; such a name has no "" in `ready`.
         shadows: by name.
     """
 
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
     ready: dict[tuple[str, str], Model] = field(default_factory=dict)
     splits: dict[str, Split[Model]] = field(default_factory=dict)
     shadows: dict[str, Model] = field(default_factory=dict)
@@ -124,7 +126,7 @@ class Repository:
 
     def of(self, name: str) -> list[Entry]:
         """The versions of a model, ascending."""
-        return [entry for entry in self.entries() if entry.name == name]
+        return self._tables.entries.get(name, [])
 
     def get(self, name: str, version: int) -> Entry | None:
         return self._entries.get((name, version))
@@ -167,6 +169,13 @@ class Repository:
             self._entries = {**self._entries, **{(e.name, e.version): e for e in entries}}
             self._rebuild()
 
+    def put_missing(self, entry: Entry) -> None:
+        """Put an entry unless there is one of its name and version."""
+        with self._changing:
+            if (entry.name, entry.version) not in self._entries:
+                self._entries = {**self._entries, (entry.name, entry.version): entry}
+                self._rebuild()
+
     def remove(self, name: str, version: int) -> None:
         with self._changing:
             self._entries = {k: e for k, e in self._entries.items() if k != (name, version)}
@@ -193,6 +202,7 @@ class Repository:
     def _rebuild(self) -> None:
         tables = _Tables()
         for entry in self.entries():
+            tables.entries.setdefault(entry.name, []).append(entry)
             if entry.state is State.READY and entry.model is not None:
                 tables.ready[entry.name, str(entry.version)] = entry.model
                 tables.ready[entry.name, ""] = entry.model

@@ -7,7 +7,7 @@ strangers share a run only after the answers have been seen not to depend on com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import perf_counter
 
 import numpy as np
@@ -19,6 +19,8 @@ from wintergarden.wire.tensors import dtype_of
 Feeds = Mapping[str, Array]
 Run = Callable[[Feeds], list[Array]]
 
+# How long the sizes between the powers of two may be warmed up, all together.
+_BETWEEN_S = 1.0
 # Stands for every size that the graph leaves open, beside the rows.
 _OPEN_SIZE = 8
 _LONG_RUN_S = 0.25
@@ -30,18 +32,30 @@ _REPEATS = 3
 
 
 def example(inputs: Sequence[TensorSpec], seed: int = 0) -> Feeds:
-    """One row for each input: random, and small enough to be an index into any table."""
+    """One row for each input: random, and small enough to be an index into any table.
+
+    What may be left out is left out: it may be a weight, of which the model has a better one.
+    """
     rng = np.random.default_rng(seed)
-    return {spec.name: _random(spec, rng) for spec in inputs}
+    return {spec.name: _random(spec, rng) for spec in inputs if not spec.is_optional}
 
 
 def first_row(inputs: Sequence[TensorSpec], feeds: Feeds) -> Feeds:
     """The first row of recorded inputs; all of an input whose size is fixed."""
-    return {s.name: feeds[s.name][:1] if _is_open(s) else feeds[s.name] for s in inputs}
+    return {
+        s.name: feeds[s.name][:1] if _is_open(s) else feeds[s.name]
+        for s in inputs
+        if s.name in feeds
+    }
 
 
 def company_matters(
-    run: Run, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], row: Feeds
+    run: Run,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    row: Feeds,
+    *,
+    compares_values: bool = True,
 ) -> str:
     """Why requests cannot share a run, or nothing when they can.
 
@@ -50,8 +64,10 @@ def company_matters(
         inputs: of the graph.
         outputs: of the graph.
         row: one example of every input.
+        compares_values: False trusts that rows do not depend on one another, and looks only
+            whether axis 0 counts them.
     """
-    fixed = [s.name for s in (*inputs, *outputs) if not _is_open(s)]
+    fixed = [s.name for s in (*inputs, *outputs) if not _is_open(s) and not s.is_optional]
     if fixed:
         return f"axis 0 of {', '.join(map(repr, fixed))} has a fixed size"
     other = {name: _stranger(array) for name, array in row.items()}
@@ -65,26 +81,47 @@ def company_matters(
         for k, answers in enumerate(alone):
             if together[i].shape[:1] != (len(company),) or len(answers[i]) != 1:
                 return f"axis 0 of output {spec.name!r} does not count rows"
-            if not _agree(together[i][k : k + 1], answers[i]):
+            if compares_values and not _agree(together[i][k : k + 1], answers[i]):
                 return f"output {spec.name!r} of a row depends on the other rows of the batch"
     return ""
 
 
-def run_times(run: Run, row: Feeds, max_rows: int) -> dict[int, float]:
-    """Seconds of a run by number of rows: 1, 2, 4 … `max_rows`; warms up as it goes.
+def run_times(
+    run: Run, row: Feeds, max_rows: int, preferred: Collection[int] = ()
+) -> dict[int, float]:
+    """Seconds of a run by number of rows; warms up every size that will be used as it goes.
 
+    First 1, 2, 4 … `max_rows` and the preferred sizes, which are measured; then what lies between
+    them, as far as a second takes it, since the runtime lays out its memory anew for each size.
     Ends early once runs are long: what takes that long has nothing left to warm up. With
     `max_rows` 0 the row is run as it is.
     """
     times: dict[int, float] = {}
-    rows = 1
-    while True:
-        feeds = {n: np.concatenate([a] * rows) for n, a in row.items()} if max_rows else row
+    if not max_rows:
+        run(row)
+        return {1: min(_time(run, row) for _ in range(_REPEATS))}
+    for rows in _measured(max_rows, preferred):
+        feeds = _rows(row, rows)
         run(feeds)
         times[rows] = min(_time(run, feeds) for _ in range(_REPEATS))
-        if rows >= max_rows or times[rows] > _LONG_RUN_S:
+        if times[rows] > _LONG_RUN_S:
             return times
-        rows = min(2 * rows, max_rows)
+    until = perf_counter() + _BETWEEN_S
+    for rows in range(1, max_rows):
+        if rows not in times:
+            if perf_counter() > until:
+                break
+            run(_rows(row, rows))
+    return times
+
+
+def _measured(max_rows: int, preferred: Collection[int]) -> list[int]:
+    powers = {2**k for k in range(max_rows.bit_length()) if 2**k <= max_rows}
+    return sorted({*powers, *(n for n in preferred if n <= max_rows), max_rows})
+
+
+def _rows(row: Feeds, rows: int) -> Feeds:
+    return {name: np.concatenate([array] * rows) for name, array in row.items()}
 
 
 def _time(run: Run, feeds: Feeds) -> float:

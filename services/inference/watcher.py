@@ -1,68 +1,77 @@
-"""Keeps the repository what the model store says, one version at a time, off the serving path."""
+"""Keeps the repository what a source shows: model control modes `watch` and `poll`.
+
+Loads off the serving path, several models at once, so that none waits for a slow one.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
-from services.inference.repository import Entry, Model, Repository, State
-from wintergarden.errors import WintergardenError
+from services.inference.candidates import Failures, Outlook, Watched, outlook
+from services.inference.ensemble_plan import dependencies
+from services.inference.lifecycle import Lifecycle
+from services.inference.model_control import NO_FILES, Load
+from services.inference.repository import Repository
+from services.inference.sources.source import Source
+from wintergarden.errors import FailedPrecondition, WintergardenError
+from wintergarden.store.labels import Labels
+from wintergarden.store.published import Published
+from wintergarden.wire.model_config_pb2 import ModelConfig
 
 _log = structlog.get_logger(__name__)
 
-# Waits after a version could not be loaded. What is broken may be mended, or the disk that was
-# full emptied; nobody gains from trying every second.
-_FIRST_RETRY_S = 5.0
-_LAST_RETRY_S = 300.0
-
-
-class Store(Protocol):
-    """What the watcher needs of `wintergarden.store.ModelStore`."""
-
-    def fingerprint(self) -> str: ...
-    def published(self) -> dict[str, list[int]]: ...
+# The first half is Triton's.
+_NOT_EXPLICIT = (
+    "explicit model load / unload is not allowed if polling is enabled; start the server with "
+    "--model-control explicit (INFERENCE_MODEL_CONTROL)"
+)
 
 
 class Watcher:
-    """Polls the store; loads what is new, latest first; unloads what is gone.
+    """Polls the source; loads what is new or changed, latest first; unloads what is gone.
 
     A version that fails stays out with its reason, and what was served before stays in.
     """
 
     def __init__(
         self,
-        store: Store,
+        source: Source,
         repository: Repository,
-        load: Callable[[str, int], Model],
+        load: Load,
         *,
         versions_served: int,
         poll_interval_s: float,
+        parallel_loads: int = 2,
         on_complete: Callable[[], None] = lambda: None,
     ) -> None:
         """A watcher that has not started.
 
         Args:
-            store: where versions are published.
+            source: where versions are published.
             repository: what the watcher changes; nobody else may.
             load: makes a version ready to serve, or raises.
-            versions_served: of each model, the latest that can be loaded.
-            poll_interval_s: between looks at the store.
+            versions_served: of each model without a policy, the latest that can be loaded.
+            poll_interval_s: between looks at the source.
+            parallel_loads: models that may be loading at once.
             on_complete: called once, when everything published at the start has been tried.
         """
-        self._store = store
+        self._source = source
         self._repository = repository
+        self._lifecycle = Lifecycle(repository)
         self._load = load
         self._versions_served = versions_served
         self._poll_interval_s = poll_interval_s
+        self._parallel_loads = parallel_loads
         self._on_complete = on_complete
-        self._fingerprint = ""
-        self._published: dict[str, list[int]] = {}
-        self._failures: dict[tuple[str, int], _Failures] = {}
-        self._stopping = threading.Event()
+        self._models: Mapping[str, Watched] = {}
+        self._failures = Failures()
+        self._busy: set[str] = set()
+        self._stopping = False
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-watcher", daemon=True)
 
     def start(self) -> None:
@@ -70,130 +79,148 @@ class Watcher:
 
     def stop(self) -> None:
         """Watch no more. A load that is under way is abandoned with the process."""
-        self._stopping.set()
+        self._stopping = True
+        self._woken.set()
 
-    def step(self) -> bool:
-        """Look at the store and load at most one version; False when nothing is left to load."""
-        self._forget_drained()
-        fingerprint = self._store.fingerprint()
-        if fingerprint != self._fingerprint:
-            self._read_store()
-            self._fingerprint = fingerprint
-        candidate = self._next_to_load()
-        if candidate is not None:
-            self._try(*candidate)
-            return True
-        if not self._repository.is_complete:
+    def load(
+        self, name: str, config: str | None = None, files: Mapping[str, bytes] = NO_FILES
+    ) -> None:
+        raise FailedPrecondition(_NOT_EXPLICIT)
+
+    def unload(self, name: str, *, unload_dependents: bool = False) -> None:
+        raise FailedPrecondition(_NOT_EXPLICIT)
+
+    def look(self) -> list[str]:
+        """Look at the source, take away what is gone, and name the models with work to do."""
+        drained = self._lifecycle.forget_drained()
+        shown = self._source.look()
+        self._models = {name: self._watched(name, model) for name, model in shown.items()}
+        for entry in drained:
+            if entry.version in self._versions(entry.name):
+                self._lifecycle.announce(entry.name, entry.version, "")
+        for entry in self._repository.entries():
+            if entry.version not in self._versions(entry.name):
+                self._failures.forget(entry.name, entry.version)
+                self._lifecycle.withdraw(entry)
+        for name, model in self._models.items():
+            self._repository.relabel(name, model.labels)
+            for version in model.published.versions:
+                if self._repository.get(name, version) is None:
+                    self._lifecycle.announce(name, version, "")
+        return self.due()
+
+    def due(self) -> list[str]:
+        """Models with a version to load, or to leave out; an ensemble after its parts."""
+        pending = set(self._busy)
+        for name, model in self._models.items():
+            if name not in self._busy:
+                outlook = self._outlook(name, model)
+                for version, reason in outlook.left_out:
+                    self._lifecycle.leave_out(name, version, reason)
+                if outlook.candidate is not None:
+                    pending.add(name)
+        if not pending and not self._repository.is_complete:
             self._repository.complete()
             self._on_complete()
-        return False
+        return [n for n in sorted(pending - self._busy) if not self._waits(n, pending)]
+
+    def load_next(self, name: str) -> None:
+        """Load the version of a model that is most wanted and not yet tried."""
+        model = self._models.get(name)
+        candidate = None if model is None else self._outlook(name, model).candidate
+        if model is None or candidate is None:
+            return
+        version, origin = candidate.version, candidate.origin
+        self._lifecycle.announce(name, version, origin)
+        try:
+            if model.problem is not None:
+                raise model.problem
+            files = self._source.files(name, version)
+            loaded = self._load(name, version, files, model.config)
+        except Exception as error:
+            self._failures.count(name, version, origin)
+            self._lifecycle.fail(name, version, error, origin)
+        else:
+            self._failures.forget(name, version)
+            self._lifecycle.serve([loaded], origin)
+            self._encourage(name)
 
     def _run(self) -> None:
         is_readable = True
-        pause = 0.0
-        while not self._stopping.wait(pause):
+        look_at = 0.0
+        while not self._stopping:
+            self._woken.clear()
             try:
-                pause = 0.0 if self.step() else self._poll_interval_s
-                is_readable = True
+                if monotonic() >= look_at:
+                    due = self.look()
+                    look_at = monotonic() + self._poll_interval_s
+                    is_readable = True
+                else:
+                    due = self.due()
+                for name in due[: self._parallel_loads - len(self._busy)]:
+                    self._begin(name)
             except Exception as error:
                 if is_readable:  # once, and not at every poll
-                    _log.warning("model store cannot be read", error=repr(error))
+                    _log.warning("models cannot be read", error=repr(error))
                 is_readable = False
-                pause = max(1.0, self._poll_interval_s)
+                look_at = monotonic() + max(1.0, self._poll_interval_s)
+            self._woken.wait(max(0.0, look_at - monotonic()))
 
-    def _read_store(self) -> None:
-        self._published = self._store.published()
-        published = {(n, v) for n, versions in self._published.items() for v in versions}
-        for entry in self._repository.entries():
-            key = (entry.name, entry.version)
-            if key not in published:
-                self._failures.pop(key, None)
-                self._withdraw(entry)
-        for name, version in sorted(published):
-            if self._repository.get(name, version) is None:
-                self._repository.put(Entry(name, version, State.LOADING))
+    def _begin(self, name: str) -> None:
+        def work() -> None:
+            try:
+                self.load_next(name)
+            except Exception:
+                _log.exception("fault while loading", model=name)
+            finally:
+                self._busy.discard(name)
+                self._woken.set()
 
-    def _next_to_load(self) -> tuple[str, int] | None:
-        """The latest version that is wanted and not yet tried; leaves out what is not wanted."""
-        for name, versions in self._published.items():
-            free = self._versions_served
-            for version in reversed(versions):
-                entry = self._repository.get(name, version)
-                if entry is None or entry.state is State.UNLOADING:
-                    continue
-                if free == 0:
-                    self._leave_out(entry)
-                elif entry.state is State.READY:
-                    free -= 1
-                elif self._is_due(name, version):
-                    return name, version
-        return None
+        self._busy.add(name)
+        threading.Thread(target=work, name=f"loading-{name}", daemon=True).start()
 
-    def _is_due(self, name: str, version: int) -> bool:
-        failures = self._failures.get((name, version))
-        return failures is None or monotonic() >= failures.retry_at
-
-    def _try(self, name: str, version: int) -> None:
+    def _watched(self, name: str, published: Published) -> Watched:
+        """What the source says of a model; read again only when its tags have changed."""
+        before = self._models.get(name)
+        if before is not None and before.published == published:
+            return before
+        config, problem, labels = ModelConfig(), None, Labels()
         try:
-            model = self._load(name, version)
-        except Exception as error:
-            self._fail(name, version, error)
-        else:
-            self._failures.pop((name, version), None)
-            self._repository.put(Entry(name, version, State.READY, model=model))
+            config = self._source.configuration(name)
+        except WintergardenError as error:
+            problem = error
+        try:
+            labels = self._source.labels(name)
+        except WintergardenError as error:
+            _log.warning("labels not taken", model=name, reason=str(error))
+            labels = self._repository.labels(name)
+        return Watched(published, config, labels, problem)
 
-    def _fail(self, name: str, version: int, error: Exception) -> None:
-        is_known = isinstance(error, WintergardenError)
-        reason = str(error) if is_known else f"fault while loading ({type(error).__name__})"
-        failures = self._failures.setdefault((name, version), _Failures())
-        failures.count_one()
-        entry = self._repository.get(name, version)
-        if entry is None or entry.reason != reason:
-            _log.warning(
-                "version not served",
-                model=name,
-                version=version,
-                reason=reason,
-                exc_info=None if is_known else error,
-            )
-        self._repository.put(Entry(name, version, State.UNAVAILABLE, reason))
+    def _encourage(self, name: str) -> None:
+        """An ensemble that failed for want of this model is tried again at once."""
+        for other, model in self._models.items():
+            if any(part == name for part, _ in dependencies(model.config)):
+                for version in model.published.versions:
+                    self._failures.forget(other, version)
 
-    def _leave_out(self, entry: Entry) -> None:
-        if entry.state is State.READY:
-            self._withdraw(entry)
-            return
-        reason = f"not among the latest {self._versions_served} (INFERENCE_VERSIONS_SERVED)"
-        if entry.reason != reason:
-            self._repository.put(Entry(entry.name, entry.version, State.UNAVAILABLE, reason))
+    def _outlook(self, name: str, model: Watched) -> Outlook:
+        entries = self._repository.of(name)
+        return outlook(model, entries, self._failures, self._versions_served)
 
-    def _withdraw(self, entry: Entry) -> None:
-        """No new requests from now on; those under way are finished."""
-        if entry.model is None:
-            self._repository.remove(entry.name, entry.version)
-            return
-        if entry.state is State.READY:
-            _log.info("model unloading", model=entry.name, version=entry.version)
-            self._repository.put(
-                Entry(entry.name, entry.version, State.UNLOADING, model=entry.model)
-            )
-            entry.model.scheduler.close()
+    def _versions(self, name: str) -> Mapping[int, str]:
+        model = self._models.get(name)
+        return {} if model is None else model.published.versions
 
-    def _forget_drained(self) -> None:
-        for entry in self._repository.entries():
-            if entry.state is State.UNLOADING and entry.model and entry.model.scheduler.is_drained:
-                self._repository.remove(entry.name, entry.version)
-                if entry.version in self._published.get(entry.name, ()):
-                    self._repository.put(Entry(entry.name, entry.version, State.LOADING))
-
-
-class _Failures:
-    """How often a version has failed in a row, and when to try it again."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self.retry_at = 0.0
-
-    def count_one(self) -> None:
-        delay = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0**self._count)
-        self._count += 1
-        self.retry_at = monotonic() + delay
+    def _waits(self, name: str, pending: set[str]) -> bool:
+        """Whether an ensemble should wait for a part of it; never for one that waits for it."""
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            model = self._models.get(waiting.pop())
+            for part, _ in dependencies(model.config) if model is not None else ():
+                if part == name:
+                    return False
+                if part not in seen:
+                    seen.add(part)
+                    waiting.append(part)
+        return not seen.isdisjoint(pending)

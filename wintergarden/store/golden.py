@@ -66,7 +66,11 @@ def replay(
         DataLoss: an output is missing, has another shape or differs by more.
     """
     golden = read_golden(source)
-    answers = run(golden.inputs)
+    return compare(run(golden.inputs), golden, tolerance)
+
+
+def compare(answers: Mapping[str, Array], golden: Golden, tolerance: float) -> float:
+    """Holds answers to the golden outputs; see `replay`."""
     worst = 0.0
     for name, expected in golden.outputs.items():
         if name not in answers:

@@ -16,13 +16,11 @@ from wintergarden.wire.model_config_pb2 import ModelConfig
 
 
 class VersionFiles(Protocol):
-    """The files of one version, each confined to its model's folder and verified where it can be.
+    """The files of one version, confined to its model's folder, and verified where they can be."""
 
-    Attributes:
-        manifest: what the version says about itself; None outside a model store.
-    """
-
-    manifest: Manifest | None
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the version says about itself; None outside a model store."""
 
     def model(self, file_name: str) -> bytes | Path:
         """The graph: its bytes, or where it lies, with its external data beside it.
@@ -56,6 +54,10 @@ class Source(Protocol):
     @property
     def kind(self) -> str:
         """What sort of repository it is, for messages."""
+
+    @property
+    def default_versions(self) -> int | None:
+        """How many of the latest versions are served where no policy says so; None: a setting."""
 
     def look(self) -> Mapping[str, Published]:
         """Everything there is now, by model; cheap enough to be called every second."""

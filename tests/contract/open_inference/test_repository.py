@@ -155,10 +155,11 @@ def test_versions_change_under_load_and_no_request_fails(world, inline_run_ms):
 
 def test_a_deleted_version_answers_what_it_was_given(world):
     world.publish("patient")
-    _, client = world.serve(inline_run_ms=0)
+    app, client = world.serve(inline_run_ms=0)
     request = world.request("patient", {"x": np.array([[400_000]], np.float32)})
     calls = [client.ModelInfer.future(request) for _ in range(3)]
-    world.eventually(lambda: any(c.running() for c in calls))
+    queue = app.repository.resolve("patient").scheduler
+    world.eventually(lambda: queue.waiting == 2)  # and one runs
     world.store.delete("patient", 1)
     world.eventually(lambda: state(client, "patient", 1)[0] in ("UNLOADING", ""))
     for call in calls:

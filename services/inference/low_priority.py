@@ -1,0 +1,33 @@
+"""Work that leaves the CPU to requests where both want it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_NICENESS = 10
+
+
+def at_low_priority(task: Callable[[], T]) -> T:
+    """Do a task in a thread that leaves the CPU to requests where both want it.
+
+    A thread of its own, since an unprivileged thread cannot raise its priority again.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        if sys.platform == "linux":  # elsewhere priorities belong to processes
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        try:
+            future.set_result(task())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="model-loader", daemon=True).start()
+    return future.result()
