@@ -74,12 +74,14 @@ def system(
         for room, (module, extras, _) in ROOMS.items():
             own = environment(extras)
             log = stack.enter_context(home.log_of(room).open("wb"))
-            running[room] = subprocess.Popen(
-                [own.python, "-m", module],
-                cwd=ROOT,
-                env=own.variables | services.environment(home, ports, redis.url()),
-                stdout=log,
-                stderr=log,
+            running[room] = stack.enter_context(
+                subprocess.Popen(
+                    [own.python, "-m", module],
+                    cwd=ROOT,
+                    env=own.variables | services.environment(home, ports, redis.url()),
+                    stdout=log,
+                    stderr=log,
+                )
             )
             stack.callback(running[room].kill)
         for room, address in health.items():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -61,20 +62,23 @@ def test_processes_that_publish_at_once_get_versions_of_their_own(root: Path) ->
 sys.stdin.read()
 print(*[publish(bytes([i]) * 10_000) for i in range(10)])
 """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM + code, str(root)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.close()  # all of them, off
-        process.stdin = None
-    versions = [int(v) for process in processes for v in finish(process).split()]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", PROGRAM + code, str(root)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(4)
+        ]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()  # all of them, off
+            process.stdin = None
+        versions = [int(v) for process in processes for v in finish(process).split()]
     store = open_store(str(root))
     assert sorted(versions) == store.list_versions("net") == list(range(1, 41))
     assert_intact(store)
