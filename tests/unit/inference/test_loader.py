@@ -7,7 +7,10 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from services.inference.loader import Loader, LoaderOptions, at_low_priority
+from services.inference.loader import Loader, LoaderOptions
+from services.inference.low_priority import at_low_priority
+from services.inference.repository import Repository
+from services.inference.sources.store import StoreSource
 from wintergarden.errors import DataLoss
 from wintergarden.store import ManifestFields, TensorInfo, golden, open_store
 
@@ -35,7 +38,9 @@ def publish(store, graph, outputs):
 
 
 def load(store, version=1, **options):
-    return Loader(store, LoaderOptions(device="cpu", **options)).load("m", version)
+    loader = Loader(LoaderOptions(device="cpu", **options), Repository().resolve)
+    source = StoreSource(store)
+    return loader.load("m", version, source.files("m", version), source.configuration("m"))
 
 
 def test_a_short_model_runs_inline_and_in_batches(store):
