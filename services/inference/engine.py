@@ -62,6 +62,7 @@ class Engine(Generic[R]):
         self._max_rows = plan.max_rows
         self._inline = InlineAllowance(plan)
         self._resources = server.resources
+        self._tracing = server.tracing
         self._need = (
             server.resources.admit(
                 plan.resources, device=plan.device, priority=plan.rate_priority, label=name
@@ -190,6 +191,8 @@ class Engine(Generic[R]):
             shapes = [o.shape for o in outputs]
             self._run_each(batch, reason=f"{rows} rows in, {shapes} out: batching is now off")
             return perf_counter_ns() - started
+        if self._tracing.is_on:
+            self._tracing.computed(batch, started, merged, inferred)
         answered = self._answer(batch, outputs)
         done = perf_counter_ns()
         compute_ns = (merged - started, inferred - merged, done - inferred)

@@ -14,6 +14,7 @@ from services.inference.ensemble_plan import EnsemblePlan, Step
 from services.inference.handover import Handed
 from services.inference.repository import Model
 from services.inference.scheduling import Array, SequenceControl
+from services.inference.trace import Trace
 from wintergarden.errors import FailedPrecondition, InvalidArgument, WintergardenError
 
 
@@ -73,7 +74,7 @@ class Flow(Generic[R]):
     """
 
     __slots__ = (
-        "_course", "_lock", "_missing", "_plan", "_remaining",
+        "_course", "_lock", "_missing", "_plan", "_remaining", "_trace",
         "is_over", "request", "started_ns", "values",
     )  # fmt: skip
 
@@ -86,6 +87,7 @@ class Flow(Generic[R]):
         self.is_over = False
         self._course = course
         self._plan = plan
+        self._trace: Trace | None = getattr(request, "trace", None)
         self._lock = threading.Lock()
         self._missing = list(plan.missing)
         self._remaining = len(plan.steps)
@@ -108,7 +110,8 @@ class Flow(Generic[R]):
                 inner = StepRequest(self, index, binding)
             except Exception as error:
                 raise named(error, self._plan.model, step.model) from error
-            handed.append((binding.model.scheduler, inner))
+            traced = inner if self._trace is None else self._trace.child(binding.model, inner)
+            handed.append((binding.model.scheduler, traced))
         return handed
 
     def received(self, binding: Binding, outputs: Sequence[Array]) -> None:

@@ -163,6 +163,11 @@ class _Missed:
     def is_abandoned(self) -> bool:
         return self._request.is_abandoned
 
+    @property
+    def trace(self) -> object:
+        """Of the request itself, where it is traced."""
+        return getattr(self._request, "trace", None)
+
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
         self._request.answer(outputs, is_final=is_final)
         started = perf_counter_ns()

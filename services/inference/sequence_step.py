@@ -78,6 +78,11 @@ class Step(Generic[R]):
     def is_abandoned(self) -> bool:
         return self.request.is_abandoned
 
+    @property
+    def trace(self) -> object:
+        """Of the request itself, where it is traced."""
+        return getattr(self.request, "trace", None)
+
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
         plan, control = self._plan, self.sequence
         # Nobody got the answer of a request that was given up, so it must not count either.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from services.inference.resources import ResourcePool
 from services.inference.response_cache import ResponseCache
 from services.inference.timer import Timer
+from services.inference.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,10 @@ class ServerWide:
         timer: refuses requests whose time is over.
         resources: what runs must hold while they run.
         response_cache: of the models that ask for it.
+        tracing: of the requests that are sampled.
     """
 
     timer: Timer = field(default_factory=Timer)
     resources: ResourcePool = field(default_factory=ResourcePool)
     response_cache: ResponseCache = field(default_factory=ResponseCache)
+    tracing: Tracing = field(default_factory=Tracing)
