@@ -21,7 +21,6 @@ SESSION_SETTINGS = frozenset(
         "session.inter_op.allow_spinning",
         "session.intra_op.allow_spinning",
         "session.qdq_matmulnbits_accuracy_level",
-        "session.set_denormal_as_zero",
         "session.use_device_allocator_for_initializers",
     }
 )

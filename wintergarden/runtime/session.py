@@ -66,12 +66,17 @@ def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Ses
         failures.InvalidGraph,
         failures.InvalidProtobuf,
         failures.RuntimeException,
-        UnicodeDecodeError,  # a name in the file, or in ONNX Runtime's complaint about it
+        UnicodeError,  # a name in the file, or in ONNX Runtime's complaint about it
     ) as error:
         if options.is_cuda_graph and _NO_GRAPH.search(str(error)):
             say_unmet(options, "a CUDA graph", _plain(error))
             return open_session(model, replace(options, is_cuda_graph=False))
         raise InvalidArgument(f"ONNX Runtime cannot load this model: {_plain(error)}") from error
+    except ValueError as error:
+        settings = {**options.session_settings, **(options.tensorrt or {})}
+        raise InvalidArgument(
+            f"ONNX Runtime does not take these settings: {settings} ({_plain(error)})"
+        ) from error
     check_providers(options, inner.get_providers())
     return session
 
