@@ -1,8 +1,8 @@
 """`python -m services.inference`: see `settings` for what it takes."""
 
-from services.inference.app import create_app
+from services.inference.app import create
 from services.inference.settings import InferenceSettings
 from wintergarden.service.lifecycle import serve
 
 if __name__ == "__main__":
-    serve("services.inference", InferenceSettings, create_app)
+    serve("services.inference", InferenceSettings, create)

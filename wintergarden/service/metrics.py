@@ -94,6 +94,9 @@ class ServerCollector(Collector):
         self._server = server
 
     def collect(self) -> Iterator[Metric]:
+        admissions = self._server.admissions
+        if not admissions:  # others keep the books
+            return
         accepted: Counter[tuple[str, ...]] = Counter()
         refused: Counter[tuple[str, ...]] = Counter()
         failed: Counter[tuple[str, ...]] = Counter()
@@ -101,7 +104,7 @@ class ServerCollector(Collector):
             "wintergarden_calls_open", "Calls without an answer yet", labels=["kind"]
         )
         unary, streams = 0, 0
-        for admission in self._server.admissions:
+        for admission in admissions:
             accepted.update({(method,): n for method, n in admission.accepted.items()})
             refused.update({(code,): n for code, n in admission.refused.items()})
             failed.update({**admission.calls.failed(), **admission.streams.failed()})

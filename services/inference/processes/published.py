@@ -1,0 +1,110 @@
+"""What is published, as the parent sees it and its children are told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from time import monotonic
+from typing import NoReturn
+
+from services.inference.processes import paths
+from services.inference.processes.link import Link
+from services.inference.sources.source import Source, VersionFiles
+from wintergarden import errors
+from wintergarden.service.errors import STATUS, StatusError
+from wintergarden.service.transport import Call, Route
+from wintergarden.store.labels import Labels, parse_labels
+from wintergarden.store.published import Published
+from wintergarden.wire.model_config_pb2 import ModelConfig
+
+_ERRORS = {code: error for error, code in reversed(STATUS.items())}
+
+
+class Catalogue:
+    """Looks at the source for all processes, once an interval however many ask."""
+
+    def __init__(self, source: Source, interval_s: float) -> None:
+        self._source = source
+        self._interval_s = interval_s
+        self._seen: Mapping[str, Published] = {}
+        self._look_at = 0.0
+        self._lock = threading.Lock()
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(paths.LOOK, self._look),
+            Route(paths.CONFIGURATION, self._configuration),
+            Route(paths.LABELS, self._labels),
+        ]
+
+    def look_again(self) -> None:
+        """Whoever asks next sees what is there then."""
+        with self._lock:
+            self._look_at = 0.0
+
+    def _look(self, call: Call) -> None:
+        with self._lock:
+            if monotonic() >= self._look_at:
+                self._seen = self._source.look()
+                self._look_at = monotonic() + self._interval_s
+            seen = self._seen
+        call.respond(json.dumps({name: asdict(model) for name, model in seen.items()}).encode())
+
+    def _configuration(self, call: Call) -> None:
+        call.respond(self._source.configuration(call.payload.decode()).SerializeToString())
+
+    def _labels(self, call: Call) -> None:
+        call.respond(self._source.labels(call.payload.decode()).to_json())
+
+
+class ParentsSource:
+    """Implements `Source` in a child: the parent looks, the child fetches its files itself."""
+
+    def __init__(self, source: Source, parent: Link) -> None:
+        self._source = source
+        self._parent = parent
+
+    @property
+    def uri(self) -> str:
+        return self._source.uri
+
+    @property
+    def kind(self) -> str:
+        return self._source.kind
+
+    @property
+    def default_versions(self) -> int | None:
+        return self._source.default_versions
+
+    def look(self) -> Mapping[str, Published]:
+        seen = json.loads(self._ask(paths.LOOK))
+        for model in seen.values():
+            model["versions"] = {int(number): tag for number, tag in model["versions"].items()}
+        return {name: Published(**model) for name, model in seen.items()}
+
+    def configuration(self, name: str) -> ModelConfig:
+        config = ModelConfig()
+        config.ParseFromString(self._ask(paths.CONFIGURATION, name.encode()))
+        return config
+
+    def labels(self, name: str) -> Labels:
+        return parse_labels(self._ask(paths.LABELS, name.encode()), name)
+
+    def files(self, name: str, version: int) -> VersionFiles:
+        return self._source.files(name, version)
+
+    def _ask(self, path: str, payload: bytes = b"") -> bytes:
+        try:
+            return self._parent.call(path, payload)
+        except StatusError as error:
+            raise_known(error)
+
+
+def raise_known(error: StatusError) -> NoReturn:
+    """Raise what the other side raised, as far as a status tells."""
+    kind = _ERRORS.get(error.status.code)
+    if kind is None or not issubclass(kind, errors.WintergardenError):
+        raise error
+    raise kind(error.status.message) from error
