@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -17,6 +18,7 @@ from services.inference.model_control import NO_FILES, Load
 from services.inference.overrides import Overrides
 from services.inference.repository import Entry, Model, Repository, State
 from services.inference.sources.source import Source, VersionFiles
+from services.inference.variants import file_name
 from wintergarden.errors import InvalidArgument, NotFound, WintergardenError
 from wintergarden.store.published import Published
 from wintergarden.wire.model_config_pb2 import ModelConfig
@@ -42,7 +44,7 @@ class ExplicitControl:
         *,
         load_models: Sequence[str] = (),
         versions_served: int = 1,
-        check: Callable[[bytes], None] | None = None,
+        check: Callable[[Path], None] | None = None,
         look_interval_s: float = 1.0,
         drain_limit_s: float = 30.0,
         on_complete: Callable[[], None] = lambda: None,
@@ -165,7 +167,7 @@ class ExplicitControl:
     def _load_given(self, name: str, config: ModelConfig, files: Mapping[str, bytes]) -> None:
         with Overrides(name, files) as overrides, self._locks[name]:
             if self._check is not None:
-                for graph in overrides.graphs():
+                for graph in overrides.graphs(file_name(config)):
                     self._check(graph)
             versions = self._chosen(config, overrides.versions, ())
             self._serve(name, config, versions, overrides.files)

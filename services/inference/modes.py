@@ -11,6 +11,7 @@ from services.inference.model_control import Load, ModelControl
 from services.inference.repository import Repository
 from services.inference.sources.source import Source
 from services.inference.watcher import Watcher
+from wintergarden.runtime.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class ControlOptions:
         poll_interval_s: between looks at what is published.
         load_models: names of the models that `explicit` loads at the start; `*` stands for all.
         parallel_loads: models that `watch` and `poll` may be loading at once.
-        check: raises when a graph that came with a load request may not be opened.
+        tries_files: graphs that come with a load request are first tried in a process of
+            their own.
     """
 
     mode: Literal["watch", "poll", "explicit"] = "watch"
@@ -31,7 +33,7 @@ class ControlOptions:
     poll_interval_s: float = 1.0
     load_models: tuple[str, ...] = ()
     parallel_loads: int = 2
-    check: Callable[[bytes], None] | None = None
+    tries_files: bool = True
 
 
 def create_control(
@@ -51,7 +53,7 @@ def create_control(
             load,
             load_models=options.load_models,
             versions_served=versions_served,
-            check=options.check,
+            check=Rehearsal().check if options.tries_files else None,
             look_interval_s=options.poll_interval_s,
             on_complete=on_complete,
         )

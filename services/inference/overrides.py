@@ -56,15 +56,20 @@ class Overrides:
             )
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def graphs(self) -> list[bytes]:
-        """The content of the files that ONNX Runtime may be given."""
-        return [content for path, content in self._files.items() if path.suffix == ".onnx"]
+    def graphs(self, file_name: str) -> list[Path]:
+        """The graph of each version, where it has one."""
+        paths = [self._root / str(version) / file_name for version in self.versions]
+        return [path for path in paths if path.is_file()]
 
     def files(self, version: int) -> FolderFiles:
         """The files of a version; while the folder exists."""
+        return FolderFiles(self._root, version)
+
+    @property
+    def _root(self) -> Path:
         if self._folder is None:
             raise RuntimeError("the folder of the overrides does not exist")
-        return FolderFiles(Path(self._folder.name), version)
+        return Path(self._folder.name)
 
     def __enter__(self) -> Overrides:
         self._folder = tempfile.TemporaryDirectory(prefix="wintergarden-load-")

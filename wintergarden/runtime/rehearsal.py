@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from wintergarden.runtime import rehearse
 _MEMORY_BYTES = 4 * 2**30
 _BYTES_PER_MODEL_BYTE = 8
 _SECONDS = 60
-_PATH = re.compile(r"\S*wintergarden-rehearsal-\S*")
 _NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*onnxruntime_src\S+ ")
 
 
@@ -34,20 +32,20 @@ class Rehearsal:
         self._process: subprocess.Popen[str] | None = None
         self._turn = threading.Lock()
 
-    def check(self, content: bytes) -> None:
-        """Try a file.
+    def check(self, model: Path) -> None:
+        """Try a file, with its external data beside it.
 
         Raises:
             InvalidArgument: it cannot be opened, or takes too much.
             FailedPrecondition: the process that tries files cannot be had.
         """
-        with self._turn, tempfile.NamedTemporaryFile(prefix="wintergarden-rehearsal-") as file:
-            file.write(content)
-            file.flush()
-            memory = self._memory_bytes + _BYTES_PER_MODEL_BYTE * len(content)
-            problem = self._ask([file.name, memory, self._seconds])
+        size = sum(p.stat().st_size for p in model.parent.iterdir() if p.is_file())
+        memory = self._memory_bytes + _BYTES_PER_MODEL_BYTE * size
+        with self._turn:
+            problem = self._ask([str(model), memory, self._seconds])
         if problem:
-            reason = " ".join(_NOISE.sub("", _PATH.sub("the file", problem)).split())
+            plain = problem.replace(str(model.parent) + "/", "")
+            reason = " ".join(_NOISE.sub("", plain).split())
             raise InvalidArgument(f"the model is not opened here: {reason}")
 
     def close(self) -> None:

@@ -79,7 +79,8 @@ def confine(memory: int, seconds: int) -> None:
         resource.RLIMIT_CORE: 0,
     }
     for which, limit in limits.items():
-        resource.setrlimit(which, (limit, limit))
+        # The soft limit of time ends the process with a signal that says why.
+        resource.setrlimit(which, (limit, limit + 1 if which == resource.RLIMIT_CPU else limit))
 
 
 def _address_space() -> int:
