@@ -41,7 +41,7 @@ _All: Any = structlog.make_filtering_bound_logger(logging.NOTSET)
 class _Logger(_All):  # type: ignore[misc]
     """Modules keep their loggers, so a level is switched on the class of them all."""
 
-    numbers: frozenset[int] = frozenset()
+    numbers = frozenset((logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL))
 
     def is_enabled_for(self, level: int) -> bool:
         return level in self.numbers
@@ -60,13 +60,17 @@ class _Output:
         self._file: IO[str] | None = None
 
     def write(self, text: str) -> None:
-        if self._file is None:
-            sys.stderr.write(text)
-        else:
-            self._file.write(_COLOURS.sub("", text))
+        if self._file is not None:
+            try:
+                self._file.write(_COLOURS.sub("", text))
+                return
+            except (OSError, ValueError):
+                pass  # the disk is full, or the file was switched: no request may fail of that
+        sys.stderr.write(text)
 
     def flush(self) -> None:
-        (self._file or sys.stderr).flush()
+        if self._file is None:  # files are flushed with every line
+            sys.stderr.flush()
 
     def switch(self, file: IO[str] | None) -> None:
         before, self._file = self._file, file
@@ -102,7 +106,7 @@ def configure(service: str, settings: ProcessSettings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(_output)
-    handler.addFilter(lambda record: record.levelno in _Logger.numbers)
+    handler.addFilter(lambda record: record.levelno // 10 * 10 in _Logger.numbers)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -140,7 +144,7 @@ def log_to(path: Path | None) -> None:
         _output.switch(None)
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    _output.switch(os.fdopen(os.open(path, flags, 0o640), "a", encoding="utf-8"))
+    _output.switch(os.fdopen(os.open(path, flags, 0o640), "a", buffering=1, encoding="utf-8"))
 
 
 def _silent(self: object, *args: object, **context: object) -> None:
