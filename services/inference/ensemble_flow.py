@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from time import perf_counter_ns
 from typing import Any, Generic, Protocol, Self
 
 from services.inference.batching import R
-from services.inference.ensemble_plan import EnsemblePlan, Step
+from services.inference.ensemble_plan import EnsemblePlan, Step, named
 from services.inference.handover import Handed
 from services.inference.repository import Model
 from services.inference.scheduling import Array, SequenceControl
 from services.inference.trace import Trace
-from wintergarden.errors import FailedPrecondition, InvalidArgument, WintergardenError
+from wintergarden.errors import FailedPrecondition
 
 
 @dataclass(frozen=True)
@@ -196,15 +195,3 @@ class StepRequest:
 
     def refuse(self, error: Exception) -> None:
         self._flow.refused(self._index, error)
-
-
-def named(error: Exception, ensemble: str, model: str) -> Exception:
-    """The same kind of error, which says where it happened."""
-    if not isinstance(error, WintergardenError):
-        return error
-    told = copy.copy(error)
-    told.message = f"in ensemble {ensemble!r}, step {model!r}: {error.message}"
-    told.args = (told.message,)
-    if isinstance(told, InvalidArgument):
-        told.field = ""  # it is a field of the step's request, not of the caller's
-    return told

@@ -8,6 +8,7 @@ of. Knows no requests.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -15,7 +16,7 @@ from typing import Self
 from services.inference.configuration.tensors import datatype_of
 from services.inference.shapes import may_agree
 from services.inference.signature import Signature
-from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.errors import InvalidArgument, Unsupported, WintergardenError
 from wintergarden.runtime import TensorSpec
 from wintergarden.wire import model_config_pb2 as pb
 
@@ -136,12 +137,16 @@ class EnsemblePlan:
 
         Raises:
             InvalidArgument: a tensor's name, datatype or shape does not fit a model.
+            WintergardenError: a model is not served; which one is said.
         """
         known: dict[int, tuple[TensorSpec, str]] = {
             i: (spec, f"input {spec.name!r} of the ensemble") for i, spec in enumerate(self.inputs)
         }
         for step in self.steps:
-            signature = signature_of(step.model, step.version)
+            try:
+                signature = signature_of(step.model, step.version)
+            except WintergardenError as error:
+                raise named(error, self.model, step.model) from error
             where = f"ensemble {self.model!r}, step {step.model!r}"
             for name, i in step.inputs.items():
                 spec = _find(signature.inputs, name, "input", where)
@@ -169,6 +174,18 @@ class EnsemblePlan:
                 f"ensemble {self.model!r}: {source} is {given.datatype} {list(given.shape)} and "
                 f"does not fit {target}, which is {taken.datatype} {list(taken.shape)}"
             )
+
+
+def named(error: Exception, ensemble: str, model: str) -> Exception:
+    """The same kind of error, which says where it happened."""
+    if not isinstance(error, WintergardenError):
+        return error
+    told = copy.copy(error)
+    told.message = f"in ensemble {ensemble!r}, step {model!r}: {error.message}"
+    told.args = (told.message,)
+    if isinstance(told, InvalidArgument):
+        told.field = ""  # it is a field of the step's request, not of the caller's
+    return told
 
 
 def _check_step(step: pb.ModelEnsembling.Step, where: str) -> None:
