@@ -1,10 +1,12 @@
-"""Puts the room together: store, loader, repository, watcher, servicer, server."""
+"""Puts the room together: source, repository, loader, control, servicers, server."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from services.inference.administration import Administration
 from services.inference.loader import Loader, LoaderOptions
+from services.inference.log_settings import LogSettings
 from services.inference.metadata import SERVICE, Metadata
 from services.inference.metrics import InferenceCollector
 from services.inference.model_control import ModelControl
@@ -12,13 +14,15 @@ from services.inference.modes import ControlOptions, create_control
 from services.inference.processes.membership import Alone, Membership
 from services.inference.processes.parent import Parent
 from services.inference.repository import Repository
+from services.inference.resources import ResourcePool
+from services.inference.response_cache import ResponseCache
+from services.inference.server_wide import ServerWide
 from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
+from services.inference.shared_memory import Regions
 from services.inference.sources import open_source
-from wintergarden.service.transport import ServerOptions
-
-# Of Triton's names, those that hold here.
-EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics")
+from services.inference.tracing import Tracing
+from wintergarden.service.transport import Route, ServerOptions
 
 
 class App:
@@ -27,33 +31,39 @@ class App:
     def __init__(self, settings: InferenceSettings, membership: Membership | None = None) -> None:
         """`membership` of a server of several processes; none for a server of one."""
         membership = membership or Alone()
-        addresses = [settings.address]
-        if settings.socket is not None:
-            addresses.append(f"unix:{settings.socket}")
         self.repository = Repository()
         self.metrics = CollectorRegistry()
         self.metrics.register(InferenceCollector(self.repository))
+        self._shared = ServerWide(
+            resources=ResourcePool(settings.resource_limits),
+            response_cache=ResponseCache(settings.response_cache_bytes),
+            tracing=Tracing(
+                settings.trace_directory,
+                suffix=membership.suffix,
+                is_known=lambda name: bool(self.repository.of(name)),
+            ),
+        )
+        loader = Loader(_loader_options(settings), self.repository.resolve, self._shared)
+        self.control: ModelControl = create_control(
+            membership.source(open_source(settings.store_uri, settings.repository_kind)),
+            self.repository,
+            membership.load(loader.load),
+            ControlOptions(
+                mode=settings.model_control,
+                versions_served=settings.versions_served,
+                poll_interval_s=settings.poll_interval_s,
+                load_models=settings.models_at_start,
+            ),
+            on_complete=membership.when_complete(self._become_ready),
+        )
         self.server = membership.create_server(
-            [*Servicer(self.repository).routes(), *Metadata(self.repository, EXTENSIONS).routes()],
-            addresses,
+            self._routes(settings, membership),
+            settings.addresses,
             ServerOptions(
                 transport=settings.transport, max_request_bytes=settings.max_request_bytes
             ),
             services=[SERVICE],
             metrics=self.metrics,
-        )
-        source = membership.source(open_source(settings.store_uri, settings.repository_kind))
-        self.control: ModelControl = create_control(
-            source,
-            self.repository,
-            membership.load(Loader(_loader_options(settings), self.repository.resolve).load),
-            ControlOptions(
-                mode=settings.model_control,
-                versions_served=settings.versions_served,
-                poll_interval_s=settings.poll_interval_s,
-                load_models=tuple(filter(None, settings.load_models.split(","))),
-            ),
-            on_complete=membership.when_complete(self._become_ready),
         )
 
     def start(self) -> None:
@@ -65,6 +75,20 @@ class App:
         """Answer what is under way, for at most `grace_s` seconds, and close."""
         self.control.stop()
         self.server.stop(grace_s)
+        self._shared.tracing.close()
+
+    def _routes(self, settings: InferenceSettings, membership: Membership) -> list[Route]:
+        regions = Regions() if settings.system_shared_memory else None
+        return [
+            *Servicer(self.repository, self._shared.tracing, regions).routes(),
+            *Metadata(self.repository, _extensions(settings)).routes(),
+            *Administration(
+                control=self.control,
+                regions=regions,
+                traces=self._shared.tracing,
+                log=LogSettings(settings.log_directory, suffix=membership.suffix),
+            ).routes(),
+        ]
 
     def _become_ready(self) -> None:
         for service in ("", SERVICE):
@@ -81,6 +105,16 @@ def create(settings: InferenceSettings) -> App | Parent:
     return App(settings) if settings.processes == 1 else Parent(settings)
 
 
+def _extensions(settings: InferenceSettings) -> list[str]:
+    """Triton's names of what holds here."""
+    extensions = [
+        "classification", "sequence", "model_repository", "model_repository(unload_dependents)",
+        "schedule_policy", "model_configuration", "binary_tensor_data", "parameters", "statistics",
+        "trace", "logging",
+    ]  # fmt: skip
+    return [*extensions, "system_shared_memory"] if settings.system_shared_memory else extensions
+
+
 def _loader_options(settings: InferenceSettings) -> LoaderOptions:
     return LoaderOptions(
         device=settings.device,
@@ -89,4 +123,5 @@ def _loader_options(settings: InferenceSettings) -> LoaderOptions:
         max_waiting=settings.max_waiting,
         instances=settings.instances,
         inline_run_s=settings.inline_run_ms / 1e3,
+        versions_served=settings.versions_served,
     )

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -20,6 +19,7 @@ from services.inference.repository import Entry, Model, Repository, State
 from services.inference.sources.source import Source, VersionFiles
 from services.inference.variants import file_name
 from wintergarden.errors import InvalidArgument, NotFound, WintergardenError
+from wintergarden.runtime.rehearsal import Rehearsal
 from wintergarden.store.published import Published
 from wintergarden.wire.model_config_pb2 import ModelConfig
 
@@ -44,7 +44,7 @@ class ExplicitControl:
         *,
         load_models: Sequence[str] = (),
         versions_served: int = 1,
-        check: Callable[[Path], None] | None = None,
+        rehearsal: Rehearsal | None = None,
         look_interval_s: float = 1.0,
         drain_limit_s: float = 30.0,
         on_complete: Callable[[], None] = lambda: None,
@@ -57,7 +57,7 @@ class ExplicitControl:
             load: makes a version ready to serve, or raises.
             load_models: names of the models to load at the start; `*` stands for all.
             versions_served: of each model without a policy, how many of the latest.
-            check: raises when a graph that came with a request may not be opened here.
+            rehearsal: tries the graphs that come with requests; None: they are opened untried.
             look_interval_s: between looks at what is published.
             drain_limit_s: how long an unload waits for the answers that are under way.
             on_complete: called once, when `load_models` have been tried.
@@ -68,7 +68,7 @@ class ExplicitControl:
         self._load_version = load
         self._load_models = load_models
         self._versions_served = versions_served
-        self._check = check
+        self._rehearsal = rehearsal
         self._look_interval_s = look_interval_s
         self._drain_limit_s = drain_limit_s
         self._on_complete = on_complete
@@ -84,6 +84,8 @@ class ExplicitControl:
     def stop(self) -> None:
         """Look no more. A load that is under way is abandoned with the process."""
         self._stopping.set()
+        if self._rehearsal is not None:
+            self._rehearsal.close()
 
     def load(
         self, name: str, config: str | None = None, files: Mapping[str, bytes] = NO_FILES
@@ -166,9 +168,9 @@ class ExplicitControl:
 
     def _load_given(self, name: str, config: ModelConfig, files: Mapping[str, bytes]) -> None:
         with Overrides(name, files) as overrides, self._locks[name]:
-            if self._check is not None:
+            if self._rehearsal is not None:
                 for graph in overrides.graphs(file_name(config)):
-                    self._check(graph)
+                    self._rehearsal.check(graph)
             versions = self._chosen(config, overrides.versions, ())
             self._serve(name, config, versions, overrides.files)
 

@@ -28,8 +28,8 @@ class InferenceCall:
     """A `scheduling.Request` whose answer is a ModelInferResponse."""
 
     __slots__ = (
-        "_asked", "_id", "_reply",
-        "arrived_ns", "feeds", "form", "model", "priority", "rows", "sequence", "timeout_us",
+        "_asked", "_reply",
+        "arrived_ns", "feeds", "form", "id", "model", "priority", "rows", "sequence", "timeout_us",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +57,7 @@ class InferenceCall:
         self.timeout_us: int = asked.timeout_us
         self.sequence: SequenceControl | None = asked.sequence
         self._asked = asked
-        self._id = request.id
+        self.id: str = request.id
         self._reply = reply
 
     @property
@@ -65,7 +65,7 @@ class InferenceCall:
         return self._reply.is_cancelled
 
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
-        self._reply.respond(self.model.responses.write(self._id, self._asked, outputs))
+        self._reply.respond(self.model.responses.write(self.id, self._asked, outputs))
 
     def refuse(self, error: Exception) -> None:
         if isinstance(error, Cancelled) and not self._reply.is_gone:

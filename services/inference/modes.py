@@ -53,7 +53,7 @@ def create_control(
             load,
             load_models=options.load_models,
             versions_served=versions_served,
-            check=Rehearsal().check if options.tries_files else None,
+            rehearsal=Rehearsal() if options.tries_files else None,
             look_interval_s=options.poll_interval_s,
             on_complete=on_complete,
         )

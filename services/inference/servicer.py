@@ -16,6 +16,7 @@ from services.inference.request_parameters import continued_sequence
 from services.inference.shared_memory import Regions
 from services.inference.statistics import Failure
 from services.inference.streaming import Stream, StreamedInference, StreamedRequest
+from services.inference.tracing import Tracing
 from wintergarden.errors import Unsupported, WintergardenError
 from wintergarden.service.transport import (
     BidirectionalCall,
@@ -38,9 +39,12 @@ class Servicer:
     What is wrong with one request fails one.
     """
 
-    def __init__(self, repository: Repository, regions: Regions | None = None) -> None:
+    def __init__(
+        self, repository: Repository, tracing: Tracing, regions: Regions | None = None
+    ) -> None:
         """`regions` of shared memory; None refuses requests that name one."""
         self._repository = repository
+        self._tracing = tracing
         self._regions = regions
 
     def routes(self) -> list[Route]:
@@ -102,7 +106,10 @@ class Servicer:
         shadow = self._repository.shadow(model.name)
         if shadow is not None:
             mirror(inferences, shadow)
-        model.scheduler.submit(inferences)
+        if self._tracing.is_on:
+            model.scheduler.submit(self._tracing.sample(model, inferences))
+        else:
+            model.scheduler.submit(inferences)
 
 
 def _needs_stream(model: Model) -> Unsupported:

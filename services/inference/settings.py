@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from wintergarden.service.addresses import Address, TcpAddress
@@ -100,3 +100,34 @@ class InferenceSettings(ServiceSettings):
         0, ge=0, description="threads of one run; 0: one for fast models, all cores for slow ones"
     )
     poll_interval_s: float = Field(1.0, gt=0, description="seconds between looks at the store")
+
+    @property
+    def addresses(self) -> list[str]:
+        """Every address to serve at."""
+        return [self.address, *([f"unix:{self.socket}"] if self.socket else [])]
+
+    @property
+    def models_at_start(self) -> tuple[str, ...]:
+        return tuple(_parts(self.load_models))
+
+    @property
+    def resource_limits(self) -> dict[str, int]:
+        return dict(map(_resource, _parts(self.rate_limit_resources)))
+
+    @field_validator("rate_limit_resources")
+    @classmethod
+    def _are_resources(cls, text: str) -> str:
+        for part in _parts(text):
+            _resource(part)
+        return text
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _resource(text: str) -> tuple[str, int]:
+    name, _, count = text.partition("=")
+    if not (name.strip() and count.strip().isdecimal()):
+        raise ValueError(f"name=count, divided by commas; {text!r} is none")
+    return name.strip(), int(count)

@@ -164,7 +164,7 @@ class StreamedInference(InferenceCall):
 
     def _send(self, outputs: Sequence[Array], *, is_final: bool) -> None:
         parameters = {FINAL_RESPONSE: is_final}
-        written = self.model.responses.write(self._id, self._asked, outputs, parameters=parameters)
+        written = self.model.responses.write(self.id, self._asked, outputs, parameters=parameters)
         self._reply.respond(written, is_final=is_final)
 
     def _send_end(self) -> None:

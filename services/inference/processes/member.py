@@ -66,6 +66,10 @@ class Member:
         self._private: Server | None = None
         self._late: LateServer | None = None
 
+    @property
+    def suffix(self) -> str:
+        return f".{self._place.process}"
+
     def source(self, source: Source) -> Source:
         return ParentsSource(source, self._parent)
 

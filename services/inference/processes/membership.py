@@ -15,6 +15,10 @@ from wintergarden.service.transport import Route, Server, ServerOptions, create_
 class Membership(Protocol):
     """Where the parts of a server meet the processes beside it."""
 
+    @property
+    def suffix(self) -> str:
+        """Of the files that each process has of its own."""
+
     def source(self, source: Source) -> Source:
         """Where to look for published versions, in place of `source`."""
 
@@ -37,6 +41,8 @@ class Membership(Protocol):
 
 class Alone:
     """Implements `Membership` for a server of one process."""
+
+    suffix = ""
 
     def source(self, source: Source) -> Source:
         return source
