@@ -52,9 +52,8 @@ class Bucket:
             answer = obstore.get(self._store, key)
             if bytes(answer.bytes()) != expected:
                 return False
-            seen = obstore.UpdateVersion(e_tag=answer.meta["e_tag"], version=None)
             try:
-                obstore.put(self._store, key, content, mode=seen)
+                obstore.put(self._store, key, content, mode={"e_tag": answer.meta["e_tag"]})
             except exceptions.PreconditionError:
                 return False
         return True

@@ -95,5 +95,5 @@ def _complete_instances(full: ModelConfig, found: Completion) -> None:
         group.name = group.name or f"{full.name}_{i}"
         group.count = group.count or 1
         group.kind = group.kind or kind
-        if kind == ModelInstanceGroup.KIND_GPU and not group.gpus:
+        if group.kind == ModelInstanceGroup.KIND_GPU and not group.gpus:
             group.gpus.append(0)

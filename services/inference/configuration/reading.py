@@ -43,6 +43,8 @@ def read_json(content: str, name: str) -> ModelConfig:
     if len(content) > _MAX_BYTES:
         raise TooLarge(f"config has {len(content)} characters; at most {_MAX_BYTES} are allowed")
     try:
+        if not content.lstrip().startswith("{"):  # a list would be read as an empty message
+            raise ValueError("it is no JSON object")
         config = json_format.Parse(content, ModelConfig(), max_recursion_depth=_MAX_DEPTH)
     except (json_format.ParseError, RecursionError, ValueError) as error:
         raise InvalidArgument(
