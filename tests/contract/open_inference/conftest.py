@@ -233,3 +233,17 @@ def served(
     app, client = world.serve()
     yield Served(world, app, client)
     world.close()
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def explicit(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A service that loads what it is asked for, with the classifier and with shared memory."""
+    world = World(tmp_path_factory.mktemp("explicit"), request.param)
+    world.publish("classifier")
+    app, client = world.serve(
+        model_control="explicit", load_models="classifier", system_shared_memory=True
+    )
+    yield Served(world, app, client)
+    world.close()
