@@ -123,5 +123,4 @@ def _loader_options(settings: InferenceSettings) -> LoaderOptions:
         max_waiting=settings.max_waiting,
         instances=settings.instances,
         inline_run_s=settings.inline_run_ms / 1e3,
-        versions_served=settings.versions_served,
     )

@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from services.inference.configuration import read_json, wanted
+from services.inference.configuration import read_json, wanted, with_policy
 from services.inference.ensemble_plan import dependencies
 from services.inference.lifecycle import Lifecycle, wait_until_drained
 from services.inference.model_control import NO_FILES, Load
@@ -203,6 +203,7 @@ class ExplicitControl:
     ) -> None:
         """All the versions or none; what answered before does so until all are ready."""
         loaded: list[Model] = []
+        config = with_policy(config, self._versions_served)
         for version in versions:
             self._lifecycle.announce(name, version, "")
             try:

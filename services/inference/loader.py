@@ -44,7 +44,6 @@ class LoaderOptions:
         instances: runs of a model version that may go on at once.
         inline_run_s: a model whose run of one row takes less runs on the thread that brings
             the requests; a hop to another thread would cost as much.
-        versions_served: what a model's completed configuration says of its version policy.
     """
 
     device: variants.Device = "auto"
@@ -53,7 +52,6 @@ class LoaderOptions:
     max_waiting: int = 1024
     instances: int = 1
     inline_run_s: float = 0.001
-    versions_served: int = 4
 
 
 class Loader:
@@ -147,7 +145,6 @@ class Loader:
             device=opened.session.device,
             instances=variants.instances(config, options.instances),
             file_name=variants.file_name(config),
-            latest=options.versions_served,
         )
         full = configuration.complete(config, found)
         signature = Signature(

@@ -12,6 +12,7 @@ from time import monotonic
 import structlog
 
 from services.inference.candidates import Failures, Outlook, Watched, outlook
+from services.inference.configuration import with_policy
 from services.inference.ensemble_plan import dependencies
 from services.inference.lifecycle import Lifecycle
 from services.inference.model_control import NO_FILES, Load
@@ -136,7 +137,8 @@ class Watcher:
             if model.problem is not None:
                 raise model.problem
             files = self._source.files(name, version)
-            loaded = self._load(name, version, files, model.config)
+            config = with_policy(model.config, self._versions_served)
+            loaded = self._load(name, version, files, config)
         except Exception as error:
             self._failures.count(name, version, origin)
             self._lifecycle.fail(name, version, error, origin)

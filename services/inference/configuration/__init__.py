@@ -10,7 +10,7 @@ from services.inference.configuration.completion import Completion, complete
 from services.inference.configuration.reading import read_json, read_text
 from services.inference.configuration.support import check_supported, without_effect
 from services.inference.configuration.tensors import Reshape, Tensors, bind
-from services.inference.configuration.versions import Wanted, wanted
+from services.inference.configuration.versions import Wanted, wanted, with_policy
 
 __all__ = [
     "Completion",
@@ -23,5 +23,6 @@ __all__ = [
     "read_json",
     "read_text",
     "wanted",
+    "with_policy",
     "without_effect",
 ]

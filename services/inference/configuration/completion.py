@@ -29,7 +29,6 @@ class Completion:
         device: `cpu` or `cuda`.
         instances: runs at the same time.
         file_name: of the graph.
-        latest: how many versions are served where no policy says so.
         parameters: what else was decided, by name.
     """
 
@@ -38,7 +37,6 @@ class Completion:
     device: str
     instances: int
     file_name: str
-    latest: int
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,8 +48,6 @@ def complete(config: ModelConfig, found: Completion) -> ModelConfig:
     full.backend = full.backend or BACKEND
     full.default_model_filename = full.default_model_filename or found.file_name
     full.max_batch_size = full.max_batch_size or found.max_batch_size
-    if full.version_policy.WhichOneof("policy_choice") is None:
-        full.version_policy.latest.num_versions = found.latest
     _complete_tensors(full, found.tensors)
     is_batching = full.max_batch_size > 1 and full.WhichOneof("scheduling_choice") is None
     if is_batching:

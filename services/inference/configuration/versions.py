@@ -28,6 +28,15 @@ class Wanted:
         return self.versions[: self.limit]
 
 
+def with_policy(config: ModelConfig, default_latest: int) -> ModelConfig:
+    """The configuration, with the default policy where it names none."""
+    full = ModelConfig()
+    full.CopyFrom(config)
+    if full.version_policy.WhichOneof("policy_choice") is None:
+        full.version_policy.latest.num_versions = default_latest
+    return full
+
+
 def wanted(config: ModelConfig, published: Collection[int], default_latest: int) -> Wanted:
     """What the version policy makes of the published versions.
 

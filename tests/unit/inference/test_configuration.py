@@ -11,6 +11,7 @@ from services.inference.configuration import (
     read_json,
     read_text,
     wanted,
+    with_policy,
     without_effect,
 )
 from services.inference.configuration.tensors import Reshape
@@ -179,14 +180,13 @@ def test_narrower_dims_than_the_graph_are_held_to():
 def completed(text, *, max_batch_size=64, device="cpu", is_batched=True):
     config = read(text)
     tensors = bind(config, INPUTS, OUTPUTS, is_batched=is_batched)
-    return complete(config, Completion(tensors, max_batch_size, device, 3, "model.onnx", 4))
+    return complete(config, Completion(tensors, max_batch_size, device, 3, "model.onnx"))
 
 
 def test_all_that_is_left_out_is_filled_in():
     full = completed("")
     assert (full.platform, full.backend) == ("onnxruntime_onnx", "onnxruntime")
     assert full.default_model_filename == "model.onnx"
-    assert full.version_policy.latest.num_versions == 4
     assert full.max_batch_size == 64
     assert full.HasField("dynamic_batching")
     assert [(t.name, list(t.dims)) for t in full.input] == [("x", [3]), ("n", [])]
@@ -211,6 +211,12 @@ def test_without_batches_dims_are_whole_shapes():
     assert full.max_batch_size == 0
     assert not full.HasField("dynamic_batching")
     assert [list(t.dims) for t in full.input] == [[-1, 3], [-1]]
+
+
+def test_the_default_policy_stands_where_none_is_given():
+    assert with_policy(read(""), 4).version_policy.latest.num_versions == 4
+    said = read("version_policy { all { } }")
+    assert with_policy(said, 4) == said
 
 
 def test_wanted_versions_of_no_policy_and_an_empty_list():
