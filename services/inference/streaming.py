@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from services.inference import codec
 from services.inference.inference_call import InferenceCall
 from services.inference.scheduling import Array
-from wintergarden.errors import Cancelled
 from wintergarden.service.errors import StatusError, status_of
 from wintergarden.service.transport import BidirectionalCall
 from wintergarden.wire import open_inference_pb2 as pb
@@ -66,14 +65,6 @@ class Stream:
         self._call.send(codec.in_stream(response))
         if is_final:
             self.settle()
-
-    def wait_writable(self) -> None:
-        """Wait while the client reads too slowly.
-
-        Raises:
-            Cancelled: it has gone.
-        """
-        self._call.wait_writable()
 
     def fail(self, error: BaseException, request_id: str) -> None:
         status = status_of(error, self.method)
@@ -138,9 +129,6 @@ class StreamedRequest:
             self._is_answered = True
             self._stream.settle()
 
-    def wait_writable(self) -> None:
-        self._stream.wait_writable()
-
 
 class StreamedInference(InferenceCall):
     """A request whose answer may be several."""
@@ -152,13 +140,10 @@ class StreamedInference(InferenceCall):
         if not self.model.is_decoupled:
             self._send(outputs, is_final=is_final)
             return
-        try:
-            for row in range(len(outputs[0]) if outputs else 0):
-                self._reply.wait_writable()
-                self._send([output[row : row + 1] for output in outputs], is_final=False)
-        except Cancelled as error:
-            self.refuse(error)
-            return
+        # Sending never waits: a run is shared, and a slow reader must not hold up the others. What
+        # lies unread is no more than the run has made, and bounds what is read of the stream.
+        for row in range(len(outputs[0]) if outputs else 0):
+            self._send([output[row : row + 1] for output in outputs], is_final=False)
         if is_final:
             self._send_end()
 

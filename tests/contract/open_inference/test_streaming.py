@@ -5,6 +5,7 @@ import threading
 
 import grpc
 import numpy as np
+import onnx.parser
 import pytest
 
 from wintergarden.wire import open_inference_pb2 as pb
@@ -140,3 +141,41 @@ def test_a_stopping_server_answers_what_a_stream_has_said(world):
     stopping.join()
     assert len(answers) == 3
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+COUNT = """<ir_version: 8, opset_import: ["" : 17]>
+count (float[n, 1] x) => (float[n, 1] y) { y = Neg (x) }"""
+
+
+@pytest.fixture
+def decoupled(world):
+    _, client = world.serve(model_control="explicit")
+    request = pb.RepositoryModelLoadRequest(model_name="count")
+    config = '{"backend": "onnxruntime", "model_transaction_policy": {"decoupled": true}}'
+    request.parameters["config"].string_param = config
+    model = onnx.parser.parse_model(COUNT).SerializeToString()
+    request.parameters["file:1/model.onnx"].bytes_param = model
+    client.RepositoryModelLoad(request)
+    return client
+
+
+@pytest.mark.parametrize("wants_empty", [False, True])
+def test_a_decoupled_model_answers_row_by_row(world, decoupled, wants_empty):
+    request = world.request("count", {"x": np.array([[1], [2], [3]], np.float32)})
+    request.id = "r"
+    request.parameters["triton_enable_empty_final_response"].bool_param = wants_empty
+    answers = [a.infer_response for a in decoupled.ModelStreamInfer(iter([request]), timeout=30)]
+    rows = answers[:-1] if wants_empty else answers
+    assert [world.arrays(a)["y"].tolist() for a in rows] == [[[-1]], [[-2]], [[-3]]]
+    assert not any(a.parameters[FINAL].bool_param for a in rows)
+    if wants_empty:
+        assert answers[-1].parameters[FINAL].bool_param
+        assert not answers[-1].outputs
+    assert {a.id for a in answers} == {"r"}
+
+
+def test_a_decoupled_model_is_not_for_unary_calls(world, decoupled):
+    with pytest.raises(grpc.RpcError) as caught:
+        decoupled.ModelInfer(world.request("count", {"x": np.ones((1, 1), np.float32)}))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "use ModelStreamInfer" in caught.value.details()
