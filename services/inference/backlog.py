@@ -16,7 +16,7 @@ from typing import Generic
 from services.inference.batching import R
 from services.inference.lines import Line, Lines, Ticket
 from services.inference.plan import Plan, QueuePolicy
-from services.inference.timer import Timer
+from services.inference.server_wide import ServerWide
 from wintergarden.errors import Cancelled, Overloaded, WintergardenError
 
 _MANY = 64
@@ -39,7 +39,7 @@ class _Level(Generic[R]):
     @property
     def is_full(self) -> bool:
         limit = self.policy.max_waiting
-        return limit > 0 and self.punctual.size + self.delayed.size >= limit
+        return limit > 0 and self.punctual.requests + self.delayed.requests >= limit
 
     def timeout_us(self, wished_us: int) -> int:
         allowed_us = self.policy.timeout_us
@@ -57,9 +57,20 @@ class Backlog(Generic[R]):
     """
 
     def __init__(
-        self, plan: Plan, timer: Timer, label: str, expire: Callable[[Sequence[R]], None]
+        self,
+        plan: Plan,
+        server: ServerWide,
+        label: str,
+        expire: Callable[[Sequence[R]], None],
     ) -> None:
-        """`expire` is given the requests whose time is over, on the timer's thread."""
+        """Have nothing yet.
+
+        Args:
+            plan: says who may wait for how long.
+            server: has the timer, and the room for all that waits.
+            label: what messages call the model.
+            expire: is given the requests whose time is over, on the timer's thread.
+        """
         self._plan = plan
         levels = range(1, max(1, plan.priority_levels) + 1)
         self._levels: list[_Level[R]] = [
@@ -71,6 +82,7 @@ class Backlog(Generic[R]):
         self._full = Overloaded(
             f"{label}: {plan.max_waiting} requests wait already, the most allowed"
         )
+        self._crowded = Overloaded(f"{label}: so much waits here that the rest is kept for others")
         self._target = min(plan.preferred_rows, default=max(1, plan.max_rows))
         self._changed = threading.Condition()
         self._is_closed = False
@@ -79,10 +91,16 @@ class Backlog(Generic[R]):
         # When which requests are due; an entry stays behind when its request has been taken.
         self._due: list[tuple[int, int, Ticket[R], _Level[R]]] = []
         self._serial = count()
-        self._alarm = timer.alarm(self._expire)
+        self._alarm = server.timer.alarm(self._expire)
+        self._room = server.room
+        self._room.enter(self)
 
     def __len__(self) -> int:
-        return sum(queue.size for queue in self._queues)
+        return sum(queue.requests for queue in self._queues)
+
+    @property
+    def bytes_waiting(self) -> int:
+        return sum(queue.bytes for queue in self._queues)
 
     @property
     def is_closed(self) -> bool:
@@ -105,11 +123,13 @@ class Backlog(Generic[R]):
         with self._changed:
             if self._is_closed:
                 return None
-            room = self._plan.max_waiting - len(self)
-            if room < len(requests):
+            if self._plan.max_waiting - len(self) < len(requests):
                 refused += self._make_room()
-                room = self._plan.max_waiting - len(self)
-            for request in requests:
+            sizes = [_size(request) for request in requests]
+            room = self._plan.max_waiting - len(self)
+            share = self._room.requests_for(self, len(requests))
+            bytes_left = self._room.bytes_for(self, sum(sizes))
+            for request, size in zip(requests, sizes, strict=True):
                 number = request.priority
                 is_known = 0 < number <= len(self._levels)
                 level = self._levels[number - 1] if is_known else self._default
@@ -117,9 +137,13 @@ class Backlog(Generic[R]):
                     refused.append((request, self._full))
                 elif level.is_full:
                     refused.append((request, level.full))
+                elif share <= 0 or size > bytes_left:
+                    refused.append((request, self._crowded))
                 else:
                     room -= 1
-                    self._add(request, level)
+                    share -= 1
+                    bytes_left -= size
+                    self._add(request, size, level)
             self._changed.notify()
         return refused
 
@@ -141,7 +165,7 @@ class Backlog(Generic[R]):
         with self._changed:
             line = self._next_line()
             if line is not None:
-                form, room = line.form, self._room(line.form)
+                form, room = line.form, self._rows_to_take(line.form)
                 for queue in self._queues:
                     if room > 0:
                         room = queue.take(form, room, batch, gone)
@@ -149,8 +173,8 @@ class Backlog(Generic[R]):
                     self._changed.notify()
         return batch, gone
 
-    def _add(self, request: R, level: _Level[R]) -> None:
-        ticket = level.punctual.append(request)
+    def _add(self, request: R, size: int, level: _Level[R]) -> None:
+        ticket = level.punctual.append(request, size)
         timeout_us = level.timeout_us(request.timeout_us)
         if not timeout_us:
             return
@@ -173,7 +197,7 @@ class Backlog(Generic[R]):
                     continue
                 level.punctual.leave(ticket)
                 if level.policy.timeout_action == "DELAY":
-                    level.delayed.append(request)
+                    level.delayed.append(request, ticket.size)
                 else:
                     expired.append(request)
             if self._due:
@@ -188,7 +212,7 @@ class Backlog(Generic[R]):
         self._searched_ns = now
         left: Refused[R] = []
         for queue in self._queues:
-            gone = [request for request in queue.requests() if request.is_abandoned]
+            gone = queue.abandoned()
             if gone:
                 queue.leave_all(gone)
                 left += [(request, abandoned()) for request in gone]
@@ -219,7 +243,7 @@ class Backlog(Generic[R]):
     def _rows(self, form: object) -> int:
         return sum(queue.rows(form) for queue in self._queues)
 
-    def _room(self, form: object) -> int:
+    def _rows_to_take(self, form: object) -> int:
         """How many rows the next batch of a form may have."""
         if self._plan.preferred_rows:
             rows = self._rows(form)
@@ -231,6 +255,14 @@ class Backlog(Generic[R]):
 
 def abandoned() -> Cancelled:
     return Cancelled("nobody waits for the answer any more")
+
+
+def _size(request: R) -> int:
+    size = 0
+    for feed in request.feeds:
+        if feed is not None:
+            size += feed.nbytes
+    return size
 
 
 def _arrived_ns(line: Line[R]) -> int:

@@ -70,7 +70,7 @@ class Engine(Generic[R]):
             if plan.resources
             else None
         )
-        self._backlog: Backlog[R] = Backlog(plan, server.timer, name, self._expire)
+        self._backlog: Backlog[R] = Backlog(plan, server, name, self._expire)
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
 

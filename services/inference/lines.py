@@ -12,12 +12,17 @@ _MANY = 32
 
 
 class Ticket(Generic[R]):
-    """The place of a request in a line; without a request once that has left."""
+    """The place of a request in a line; without a request once that has left.
 
-    __slots__ = ("line", "request")
+    Attributes:
+        size: bytes of the request's tensors.
+    """
 
-    def __init__(self, request: R, line: Line[R]) -> None:
+    __slots__ = ("line", "request", "size")
+
+    def __init__(self, request: R, size: int, line: Line[R]) -> None:
         self.request: R | None = request
+        self.size = size
         self.line = line
 
 
@@ -25,26 +30,33 @@ class Line(Generic[R]):
     """Requests of one form, in order of arrival.
 
     Attributes:
-        rows: of all of them, those whose callers have left included.
+        requests: that wait in it; `tickets` may be more.
+        rows: of all of them.
     """
 
-    __slots__ = ("form", "rows", "size", "tickets")
+    __slots__ = ("form", "requests", "rows", "tickets")
 
     def __init__(self, form: Hashable) -> None:
         self.form = form
         self.tickets: deque[Ticket[R]] = deque()
-        self.size = 0  # tickets with a request
+        self.requests = 0
         self.rows = 0
 
 
 class Lines(Generic[R]):
-    """Lines of equal urgency. Forms take turns: none waits for ever behind a busier one."""
+    """Lines of equal urgency. Forms take turns: none waits for ever behind a busier one.
+
+    Attributes:
+        requests: in all lines.
+        bytes: of their tensors.
+    """
 
     def __init__(self, *, keeps_order: bool) -> None:
         """With `keeps_order` there is one line for all, in order of arrival."""
         self._keeps_order = keeps_order
         self._lines: dict[Hashable, Line[R]] = {}
-        self.size = 0
+        self.requests = 0
+        self.bytes = 0
 
     def __iter__(self) -> Iterator[Line[R]]:
         """None of them is empty."""
@@ -54,28 +66,30 @@ class Lines(Generic[R]):
         line = self._lines.get(form)
         return 0 if line is None else line.rows
 
-    def requests(self) -> Iterator[R]:
-        return (t.request for line in self for t in line.tickets if t.request is not None)
+    def abandoned(self) -> list[R]:
+        waiting = (t.request for line in self for t in line.tickets if t.request is not None)
+        return [request for request in waiting if request.is_abandoned]
 
-    def append(self, request: R) -> Ticket[R]:
+    def append(self, request: R, size: int) -> Ticket[R]:
         form = None if self._keeps_order else request.form
         line = self._lines.get(form)
         if line is None:
             line = self._lines[form] = Line(form)
-        ticket = Ticket(request, line)
+        ticket = Ticket(request, size, line)
         line.tickets.append(ticket)
-        line.size += 1
+        line.requests += 1
         line.rows += request.rows
-        self.size += 1
+        self.requests += 1
+        self.bytes += size
         return ticket
 
     def leave(self, ticket: Ticket[R]) -> None:
         """Take a request out of the middle of its line."""
         line = ticket.line
         self._vacate(ticket)
-        if not line.size:
+        if not line.requests:
             del self._lines[line.form]
-        elif len(line.tickets) > 2 * line.size + _MANY:
+        elif len(line.tickets) > 2 * line.requests + _MANY:
             line.tickets = deque(t for t in line.tickets if t.request is not None)
 
     def leave_all(self, requests: Iterable[R]) -> None:
@@ -115,7 +129,7 @@ class Lines(Generic[R]):
                 self._vacate(tickets[0])
             tickets.popleft()
         del self._lines[form]
-        if line.size:
+        if line.requests:
             self._lines[form] = line  # behind the other forms
         return room
 
@@ -124,6 +138,7 @@ class Lines(Generic[R]):
         if request is None:
             raise ValueError("the request has left this place already")
         ticket.request = None
-        line.size -= 1
+        line.requests -= 1
         line.rows -= request.rows
-        self.size -= 1
+        self.requests -= 1
+        self.bytes -= ticket.size

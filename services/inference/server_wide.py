@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.inference.resources import ResourcePool
 from services.inference.response_cache import ResponseCache
+from services.inference.room import Room
 from services.inference.timer import Timer
 from services.inference.tracing import Tracing
 
@@ -16,12 +17,14 @@ class ServerWide:
 
     Attributes:
         timer: refuses requests whose time is over.
+        room: for the requests that wait.
         resources: what runs must hold while they run.
         response_cache: of the models that ask for it.
         tracing: of the requests that are sampled.
     """
 
     timer: Timer = field(default_factory=Timer)
+    room: Room = field(default_factory=Room)
     resources: ResourcePool = field(default_factory=ResourcePool)
     response_cache: ResponseCache = field(default_factory=ResponseCache)
     tracing: Tracing = field(default_factory=Tracing)

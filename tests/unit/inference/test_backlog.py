@@ -1,26 +1,30 @@
 """Who waits for how long, who goes first, and who is told to leave."""
 
+import gc
 import threading
 import time
 from itertools import count
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.inference.backlog import Backlog
 from services.inference.plan import Plan, QueuePolicy
-from services.inference.timer import Timer
+from services.inference.room import Room
+from services.inference.server_wide import ServerWide
 from wintergarden.errors import Cancelled, Overloaded
 
 SERIAL = count()
-TIMER = Timer()
+SERVER = ServerWide()
 
 
 class Waiting:
     def __init__(self, rows=1, form=None, *, priority=0, timeout_us=0, is_abandoned=False):
         self.rows, self.form, self.priority, self.timeout_us = rows, form, priority, timeout_us
         self.is_abandoned = is_abandoned
+        self.feeds = [np.zeros(rows, np.uint8), None]
         self.arrived_ns = time.perf_counter_ns()
         self.number = next(SERIAL)
 
@@ -39,9 +43,11 @@ class Expired(list):
         self.said.set()
 
 
-def backlog_of(expired=None, **plan):
+def backlog_of(expired=None, *, server=None, **plan):
     plan = Plan(inputs=("x",), **plan)
-    return Backlog(plan, TIMER, "model 'm' version 1", Expired() if expired is None else expired)
+    return Backlog(
+        plan, server or SERVER, "model 'm' version 1", Expired() if expired is None else expired
+    )
 
 
 def taken(backlog):
@@ -240,7 +246,7 @@ def test_a_backlog_that_nobody_empties_stays_small():
     (line,) = backlog._queues[0]
     assert len(line.tickets) < 100
     assert len(backlog._due) < 100
-    assert len(TIMER._due) < 500
+    assert len(SERVER.timer._due) < 500
 
 
 def test_a_queue_delay_waits_for_company_and_no_longer():
@@ -280,6 +286,37 @@ def test_the_smallest_preferred_size_ends_the_delay():
     assert backlog.wait()
     assert len(backlog.take()[0]) == 4
     assert len(backlog) == 1
+
+
+def fill(backlog, count, rows=1):
+    refused = [r for _ in range(count) for r in backlog.put([Waiting(rows)])]
+    assert all("the rest is kept for others" in error.message for _, error in refused)
+    return count - len(refused)
+
+
+def test_a_flood_on_some_models_leaves_room_for_the_others():
+    server = ServerWide(room=Room(max_requests=800, max_bytes=10**9))
+    one, two, three = (backlog_of(server=server, max_waiting=10**6) for _ in range(3))
+    assert fill(one, 1000) == pytest.approx(400, abs=5)
+    assert fill(two, 1000) == pytest.approx(200, abs=5)
+    assert fill(three, 50) == 50, "and none of it is kept from who wants little"
+    while len(one) > 100:
+        one.take()
+    assert fill(two, 1000) > 100, "what one gives back, another may have"
+    del one, two, three
+    gc.collect()
+    assert fill(backlog_of(server=server), 390) == 390, "queues that are gone take no room"
+
+
+def test_large_requests_leave_room_as_well():
+    server = ServerWide(room=Room(max_requests=800, max_bytes=8_000))
+    one, two = backlog_of(server=server), backlog_of(server=server)
+    assert fill(one, 20, rows=1000) == 4
+    assert fill(two, 20, rows=1000) == 2
+    assert one.bytes_waiting == 4000
+    taken(one)
+    assert one.bytes_waiting == 0
+    assert fill(two, 20, rows=2000) == 1
 
 
 orders = st.lists(
