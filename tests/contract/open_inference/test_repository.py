@@ -1,6 +1,7 @@
 """Versions come, go, and turn out to be broken, while requests go on."""
 
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -144,7 +145,7 @@ def test_versions_change_under_load_and_no_request_fails(world, inline_run_ms, s
         thread.start()
     for version in range(2, swaps + 2):
         graph = POSITIVE if version % 2 == 0 else NEGATIVE
-        assert world.publish("m", graph) == version
+        assert world.publish("m", graph, golden_shift=0.0) == version
         world.eventually(lambda version=version: state(client, "m", version)[0] == "READY")
     stopping.set()
     for thread in threads:
@@ -156,12 +157,14 @@ def test_versions_change_under_load_and_no_request_fails(world, inline_run_ms, s
 def test_a_deleted_version_answers_what_it_was_given(world):
     world.publish("patient")
     app, client = world.serve(inline_run_ms=0)
-    request = world.request("patient", {"x": np.array([[400_000]], np.float32)})
-    calls = [client.ModelInfer.future(request) for _ in range(3)]
     queue = app.repository.resolve("patient").scheduler
-    world.eventually(lambda: queue.waiting == 2)  # and one runs
+    request = world.request("patient", {"x": np.array([[2_000_000]], np.float32)})
+    calls = [client.ModelInfer.future(request)]
+    time.sleep(0.2)  # it runs, and the others wait for it
+    calls += [client.ModelInfer.future(request) for _ in range(2)]
+    world.eventually(lambda: queue.waiting == 2)
     world.store.delete("patient", 1)
     world.eventually(lambda: state(client, "patient", 1)[0] in ("UNLOADING", ""))
     for call in calls:
-        assert world.arrays(call.result())["y"] == 400_000
+        assert world.arrays(call.result())["y"] == 2_000_000
     world.eventually(lambda: state(client, "patient", 1)[0] == "")
