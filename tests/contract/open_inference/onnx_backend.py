@@ -27,6 +27,8 @@ _CARRIED = r"tensor\((bool|u?int(8|16|32|64)|b?float16|float|double|string)\)"
 _INPUT = re.compile(rf"{_CARRIED}|optional\({_CARRIED}\)")
 _OUTPUT = re.compile(_CARRIED)
 
+_PATIENCE_S = 60
+
 onnxruntime.set_default_logger_severity(4)
 
 
@@ -65,11 +67,13 @@ class OnTheWire(BackendRep):
         load = pb.RepositoryModelLoadRequest(model_name=name)
         load.parameters["config"].string_param = "{}"
         load.parameters["file:1/model.onnx"].bytes_param = self._content
-        self._client.RepositoryModelLoad(load)
+        self._client.RepositoryModelLoad(load, timeout=_PATIENCE_S)
         try:
-            response = self._client.ModelInfer(self._request(name, inputs))
+            response = self._client.ModelInfer(self._request(name, inputs), timeout=_PATIENCE_S)
         finally:
-            self._client.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=name))
+            self._client.RepositoryModelUnload(
+                pb.RepositoryModelUnloadRequest(model_name=name), timeout=_PATIENCE_S
+            )
         arrays = {
             output.name: tensors.decode(raw, output.datatype, output.shape, output.name, "output")
             for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
