@@ -24,6 +24,7 @@ COMMANDS = [
     ["demo"],
     ["doctor"],
     ["train"],
+    ["tune"],
     ["jobs", "list"],
     ["jobs", "show"],
     ["jobs", "watch"],
