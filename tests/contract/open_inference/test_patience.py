@@ -24,7 +24,7 @@ class Patient:
     request: pb.ModelInferRequest
 
     @property
-    def engine(self):
+    def scheduler(self):
         return self.app.repository.resolve("patient").scheduler
 
     @property
@@ -47,13 +47,13 @@ def keep_busy(world, patient):
     call = patient.ask()
     world.eventually(lambda: patient.taken_on == 1)
     time.sleep(0.05)
-    world.eventually(lambda: patient.engine.waiting == 0)
+    world.eventually(lambda: patient.scheduler.waiting == 0)
     assert not call.done()
     return call
 
 
-def executions(engine):
-    return engine.statistics.read().executions
+def executions(scheduler):
+    return scheduler.statistics.read().executions
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(patient):
@@ -84,7 +84,7 @@ def test_a_request_whose_deadline_passes_in_the_queue_never_runs(world, patient)
 def test_a_cancelled_request_leaves_the_queue(world, patient):
     first = keep_busy(world, patient)
     waiting = [patient.ask() for _ in range(3)]
-    world.eventually(lambda: patient.engine.waiting == 3)
+    world.eventually(lambda: patient.scheduler.waiting == 3)
     for call in waiting:
         call.cancel()
     world.eventually(lambda: patient.taken_on == 1)  # cancellations travel, too
