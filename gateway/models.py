@@ -6,6 +6,7 @@ from gateway.uploads import Uploads
 from wintergarden.errors import DataLoss, InvalidArgument, NotFound, Unsupported
 from wintergarden.service.transport import Call, Route, unary
 from wintergarden.store import Manifest, ModelStore, validate_model_name
+from wintergarden.store.labels import Labels, make_labels
 from wintergarden.wire import models_pb2 as pb
 
 SERVICE = "wintergarden.v1.ModelsService"
@@ -23,6 +24,7 @@ class ModelsServicer:
             unary(SERVICE, "UploadModel", self.upload),
             unary(SERVICE, "ImportModel", self.import_),
             unary(SERVICE, "DeleteModel", self.delete),
+            unary(SERVICE, "LabelModel", self.label),
         ]
 
     def list(self, _: pb.ListModelsRequest, __: Call) -> pb.ListModelsResponse:
@@ -43,7 +45,10 @@ class ModelsServicer:
     def describe(self, request: pb.DescribeModelRequest, _: Call) -> pb.DescribeModelResponse:
         version = request.version or self._store.latest_version(request.name)
         manifest = self._store.read_manifest(request.name, version)
-        return pb.DescribeModelResponse(model=version_message(manifest))
+        return pb.DescribeModelResponse(
+            model=version_message(manifest),
+            labels=labels_message(self._store.labels(request.name)),
+        )
 
     def upload(self, request: pb.UploadModelRequest, _: Call) -> pb.UploadModelResponse:
         held = self._uploads.append(request.upload_id, request.offset, request.chunk)
@@ -69,6 +74,28 @@ class ModelsServicer:
     def delete(self, request: pb.DeleteModelRequest, _: Call) -> pb.DeleteModelResponse:
         deleted = self._store.delete(request.name, request.version or None)
         return pb.DeleteModelResponse(deleted_versions=deleted)
+
+    def label(self, request: pb.LabelModelRequest, _: Call) -> pb.LabelModelResponse:
+        wanted = request.labels
+        labels = make_labels(
+            labels=dict(wanted.labels),
+            split=dict(wanted.split),
+            shadow=wanted.shadow or None,
+            revision=wanted.revision,
+        )
+        return pb.LabelModelResponse(
+            labels=labels_message(self._store.set_labels(request.name, labels))
+        )
+
+
+def labels_message(labels: Labels) -> pb.ModelLabels:
+    """The labels as the wire shows them."""
+    return pb.ModelLabels(
+        labels=labels.labels,
+        split=labels.split,
+        shadow=labels.shadow or 0,
+        revision=labels.revision,
+    )
 
 
 def version_message(manifest: Manifest) -> pb.ModelVersion:

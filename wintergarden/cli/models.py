@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from wintergarden.cli.labels import changed, told
 from wintergarden.cli.output import AsJson, ago, people, print_json, table, waiting
 from wintergarden.cli.progress import metrics_line
 from wintergarden.cli.session import HERE, Address, session
-from wintergarden.client import IndexEntry, ModelVersion
+from wintergarden.client import IndexEntry, ModelLabels, ModelVersion
 
-app = typer.Typer(help="List, show, import and delete models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, import, label and delete models.", no_args_is_help=True)
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Its name.")]
 
@@ -135,6 +136,48 @@ def delete(
     people.print(f"deleted {name}, versions {', '.join(map(str, deleted))}")
 
 
+@app.command()
+def label(
+    name: ModelName,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[LABEL=VERSION[:SHARE]]...",
+            help="Labels to set, LABEL= to take one away; shadow=VERSION gets copies.",
+        ),
+    ] = None,
+    *,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Take all labels away first: the latest answers.")
+    ] = False,
+    address: Address = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Name versions, and share out the requests that name none.
+
+    A request may name a label in place of a version. Shares make a split: what
+    they leave goes to the label without one. Without a split, the latest version
+    answers. A version with a label stays loaded and cannot be deleted.
+
+    \b
+    Examples:
+      wintergarden models label lenet5-mnist-5k stable=3
+      wintergarden models label lenet5-mnist-5k stable=3 canary=4:0.1 shadow=5
+      wintergarden models label lenet5-mnist-5k stable=4:1 canary= shadow=
+      wintergarden models label lenet5-mnist-5k --clear
+    """
+    with session(address) as client:
+        labels = client.models.describe(name).labels
+        if clear:
+            labels = ModelLabels(revision=labels.revision)
+        if clear or assignments:
+            labels = client.models.label(name, changed(labels, assignments or ()))
+    if as_json:
+        print_json({"name": name, "labels": labels})
+        return
+    people.print(f"{name}: {escape(told(labels))}")
+
+
 def _served(entry: IndexEntry) -> str:
     colour = "green" if entry.state == "READY" else "yellow"
     reason = f" ({escape(entry.reason)})" if entry.reason else ""
@@ -153,6 +196,7 @@ def _tell(model: ModelVersion) -> None:
         "preprocessing": manifest.get("preprocessing") or "–",
         "classes": ", ".join(manifest.get("class_labels", ())) or "–",
         "metrics": metrics_line(manifest.get("metrics", {})) or "–",
+        "labels": told(model.labels),
         "lineage": _lineage(manifest.get("lineage") or {}),
     }
     facts = table("", "")

@@ -8,7 +8,7 @@ from wintergarden.client.attacks import Attack, Robustness
 from wintergarden.client.blocking import Client, JobHandle, connect
 from wintergarden.client.explanation import Explanation, Method
 from wintergarden.client.inference import IndexEntry, ModelMetadata, TensorInfo
-from wintergarden.client.models import ModelSummary, ModelVersion
+from wintergarden.client.models import ModelLabels, ModelSummary, ModelVersion
 from wintergarden.client.status import ServerFault
 from wintergarden.client.training import (
     Architecture,
@@ -39,6 +39,7 @@ __all__ = [
     "Method",
     "MetricsReported",
     "ModelIdentity",
+    "ModelLabels",
     "ModelMetadata",
     "ModelSummary",
     "ModelVersion",

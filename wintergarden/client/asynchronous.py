@@ -53,6 +53,7 @@ class AsyncModels(_Room):
     describe = _awaiting(models.describe)
     import_onnx = _awaiting(models.import_onnx)
     delete = _awaiting(models.delete)
+    label = _awaiting(models.label)
 
 
 class AsyncJobs(_Room):

@@ -52,6 +52,7 @@ class Models(_Room):
     describe = _blocking(models.describe)
     import_onnx = _blocking(models.import_onnx)
     delete = _blocking(models.delete)
+    label = _blocking(models.label)
 
 
 class Jobs(_Room):

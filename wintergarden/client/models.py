@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,32 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
+class ModelLabels:
+    """Names for versions of a model, and who answers requests that name none.
+
+    `labels` are versions by label; `split` holds shares by label, which sum to 1, and where it is
+    empty the latest version answers; `shadow` is a version that gets a copy of those requests, 0
+    for none; `revision` counts the changes.
+    """
+
+    labels: Mapping[str, int] = field(default_factory=dict)
+    split: Mapping[str, float] = field(default_factory=dict)
+    shadow: int = 0
+    revision: int = 0
+
+    @classmethod
+    def from_message(cls, labels: pb.ModelLabels) -> ModelLabels:
+        return cls(dict(labels.labels), dict(labels.split), labels.shadow, labels.revision)
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     """One immutable version.
 
     `digest` is the sha256 of the model.onnx that is served; `is_verified` says that it came with
     golden outputs, which are replayed before it is served; `manifest` says what goes in and
-    comes out, in which units, and where the model comes from.
+    comes out, in which units, and where the model comes from; `labels` are the model's, where
+    they were asked for.
     """
 
     name: str
@@ -48,9 +68,12 @@ class ModelVersion:
     manifest: Mapping[str, Any]
     created_at: datetime
     is_verified: bool
+    labels: ModelLabels = ModelLabels()
 
     @classmethod
-    def from_message(cls, model: pb.ModelVersion) -> ModelVersion:
+    def from_message(
+        cls, model: pb.ModelVersion, labels: ModelLabels | None = None
+    ) -> ModelVersion:
         return cls(
             name=model.name,
             version=model.version,
@@ -58,6 +81,7 @@ class ModelVersion:
             manifest=json.loads(model.manifest_json or "{}"),
             created_at=model.created_at.ToDatetime(tzinfo=UTC),
             is_verified=model.is_verified,
+            labels=labels or ModelLabels(),
         )
 
 
@@ -74,7 +98,8 @@ def describe(name: str, *, version: int = 0) -> Flow[ModelVersion]:
     """A version with its manifest; version 0 is the latest."""
     request = pb.DescribeModelRequest(name=name, version=version)
     response = yield Call(_METHODS["DescribeModel"], request)
-    return ModelVersion.from_message(response.model)
+    labels = ModelLabels.from_message(response.labels)
+    return ModelVersion.from_message(response.model, labels)
 
 
 def import_onnx(
@@ -127,3 +152,23 @@ def delete(name: str, *, version: int = 0) -> Flow[list[int]]:
     request = pb.DeleteModelRequest(name=name, version=version)
     response = yield Call(_METHODS["DeleteModel"], request, is_repeatable=False)
     return list(response.deleted_versions)
+
+
+def label(name: str, labels: ModelLabels) -> Flow[ModelLabels]:
+    """Replace the labels of a model.
+
+    Args:
+        name: of the model.
+        labels: with the revision that `describe` told; returned is what is set now.
+
+    Raises:
+        FailedPrecondition: somebody else has changed them since.
+        InvalidArgument: shares that do not sum to 1, or a name that is no label.
+        NotFound: no such model or version.
+    """
+    message = pb.ModelLabels(
+        labels=labels.labels, split=labels.split, shadow=labels.shadow, revision=labels.revision
+    )
+    request = pb.LabelModelRequest(name=name, labels=message)
+    response = yield Call(_METHODS["LabelModel"], request, is_repeatable=False)
+    return ModelLabels.from_message(response.labels)

@@ -48,6 +48,8 @@ class Labels(BaseModel):
         if len(labels) > MAX_LABELS:
             raise ValueError(f"{len(labels)} labels; at most {MAX_LABELS} are allowed")
         for label in labels:
+            if label == "shadow":
+                raise ValueError("'shadow' is no label: it is set by itself")
             if not _LABEL.fullmatch(label):
                 raise ValueError(
                     f"{label!r:.80} is no label; allowed are up to 63 letters, digits and . _ - , "

@@ -39,6 +39,32 @@ class ModelVersion(_message.Message):
     is_verified: bool
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., manifest_json: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_verified: bool = ...) -> None: ...
 
+class ModelLabels(_message.Message):
+    __slots__ = ("labels", "split", "shadow", "revision")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class SplitEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.ScalarMap[str, int]
+    split: _containers.ScalarMap[str, float]
+    shadow: int
+    revision: int
+    def __init__(self, labels: _Optional[_Mapping[str, int]] = ..., split: _Optional[_Mapping[str, float]] = ..., shadow: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -58,10 +84,12 @@ class DescribeModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class DescribeModelResponse(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: ModelVersion
-    def __init__(self, model: _Optional[_Union[ModelVersion, _Mapping]] = ...) -> None: ...
+    labels: ModelLabels
+    def __init__(self, model: _Optional[_Union[ModelVersion, _Mapping]] = ..., labels: _Optional[_Union[ModelLabels, _Mapping]] = ...) -> None: ...
 
 class UploadModelRequest(_message.Message):
     __slots__ = ("upload_id", "offset", "chunk")
@@ -112,3 +140,17 @@ class DeleteModelResponse(_message.Message):
     DELETED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     deleted_versions: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, deleted_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LabelModelRequest(_message.Message):
+    __slots__ = ("name", "labels")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    labels: ModelLabels
+    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Union[ModelLabels, _Mapping]] = ...) -> None: ...
+
+class LabelModelResponse(_message.Message):
+    __slots__ = ("labels",)
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: ModelLabels
+    def __init__(self, labels: _Optional[_Union[ModelLabels, _Mapping]] = ...) -> None: ...

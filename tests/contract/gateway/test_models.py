@@ -165,3 +165,31 @@ def test_one_unreadable_manifest_hides_no_other_model(
     assert listed["sound"].architecture
     assert list(listed["spoilt"].versions) == [1]
     assert "manifest.json of spoilt/1" in listed["spoilt"].problem
+
+
+def test_labels_are_set_shown_and_guarded(deployment: Any, onnx_file: bytes) -> None:
+    for number in (1, 2):
+        digest = upload(deployment, onnx_file, upload_id=f"upload-{number}")
+        ask(deployment, "ImportModel", name="m", upload_id=f"upload-{number}", sha256=digest)
+    wanted = {"labels": {"stable": 1, "canary": 2}, "split": {"stable": 0.9, "canary": 0.1}}
+    set_now = ask(deployment, "LabelModel", name="m", labels={**wanted, "shadow": 2}).labels
+    assert set_now.revision == 1
+    described = ask(deployment, "DescribeModel", name="m", version=1).labels
+    assert described == set_now
+    assert dict(described.labels) == wanted["labels"]
+
+    stale = refusal(lambda: ask(deployment, "LabelModel", name="m", labels=wanted))
+    assert stale.code() == grpc.StatusCode.FAILED_PRECONDITION
+    for labels in ({"labels": {"3": 1}}, {"labels": {"a": 1}, "split": {"a": 0.5}}):
+        error = refusal(
+            lambda labels=labels: ask(deployment, "LabelModel", name="m", labels=labels)
+        )
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    missing = {"labels": {"a": 9}, "revision": 1}
+    error = refusal(lambda: ask(deployment, "LabelModel", name="m", labels=missing))
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+
+    error = refusal(lambda: ask(deployment, "DeleteModel", name="m", version=1))
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "is called stable" in error.details()
+    assert list(ask(deployment, "DeleteModel", name="m").deleted_versions) == [1, 2]

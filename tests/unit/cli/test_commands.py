@@ -33,6 +33,7 @@ COMMANDS = [
     ["models", "show"],
     ["models", "import"],
     ["models", "delete"],
+    ["models", "label"],
     ["infer"],
     ["explain"],
     ["attack"],
