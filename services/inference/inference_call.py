@@ -20,6 +20,8 @@ class Reply(Protocol):
     def is_gone(self) -> bool: ...
     @property
     def is_cancelled(self) -> bool: ...
+    @property
+    def payload(self) -> bytes: ...
     def respond(self, payload: bytes) -> None: ...
     def fail(self, error: BaseException) -> None: ...
 
@@ -59,6 +61,11 @@ class InferenceCall:
         self._asked = asked
         self.id: str = request.id
         self._reply = reply
+
+    @property
+    def reply(self) -> Reply:
+        """The caller's end, for those who have the answer from elsewhere."""
+        return self._reply
 
     @property
     def is_abandoned(self) -> bool:

@@ -22,6 +22,7 @@ from services.inference.processes.link import Link
 from services.inference.processes.members import Members, first_error
 from services.inference.processes.published import Catalogue
 from services.inference.processes.rendezvous import Rendezvous
+from services.inference.sources.source import Source
 from wintergarden.errors import Unavailable
 from wintergarden.service.errors import StatusError
 from wintergarden.service.transport import Call, Route
@@ -43,17 +44,28 @@ _log = structlog.get_logger(__name__)
 class Coordinator:
     """Asks all processes, changes all of them or none, and brings new ones up to date."""
 
-    def __init__(self, catalogue: Catalogue, link: Callable[[int], Link], processes: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        link: Callable[[int], Link],
+        *,
+        processes: int,
+        is_explicit: bool,
+        look_interval_s: float,
+    ) -> None:
         """A coordinator of nobody yet.
 
         Args:
-            catalogue: what is published.
+            source: where versions are published.
             link: to a process by its number.
-            processes: that are to answer from the start; they begin together.
+            processes: how many are to answer from the start; they begin together.
+            is_explicit: models are loaded by request, and not whenever they are published.
+            look_interval_s: between looks at the source.
         """
         self._processes = processes
+        self._is_explicit = is_explicit
         self._has_begun = threading.Event()
-        self._catalogue = catalogue
+        self._catalogue = Catalogue(source, look_interval_s, self._is_late)
         self._link = link
         self._state = DesiredState()
         self.members = Members()
@@ -90,17 +102,22 @@ class Coordinator:
                     self.members.ask(*undo)
                 raise first_error(outcomes)
             self._state.record(path, payload)
-            if path == UNLOAD:
-                self._record_dependents()
+            if path == LOAD:
+                name = pb.RepositoryModelLoadRequest.FromString(payload).model_name
+                self._catalogue.keep(self._loaded(), anew=name)
+            elif path == UNLOAD:
+                loaded = self._loaded()
+                self._catalogue.keep(loaded)
+                for dependent in self._state.loaded() - loaded:  # it went with the other
+                    self._state.record(UNLOAD, unload_request(dependent))
         call.respond(answers[0])
 
-    def _record_dependents(self) -> None:
-        """An unload may have taken other models with it."""
-        loaded = self._state.loaded()
-        if loaded:
-            index = pb.RepositoryIndexResponse.FromString(self._ask_index(ready_only=True))
-            for name in loaded - {model.name for model in index.models}:
-                self._state.record(UNLOAD, unload_request(name))
+    def _loaded(self) -> set[str]:
+        index = pb.RepositoryIndexResponse.FromString(self._ask_index(ready_only=True))
+        return {model.name for model in index.models}
+
+    def _is_late(self, process: int) -> bool:
+        return self.has_begun and process not in self.members
 
     @property
     def has_begun(self) -> bool:
@@ -161,8 +178,10 @@ class Coordinator:
                     if path == LOAD:  # it would answer otherwise than the others
                         raise
             self.members.add(process, link)
-        if len(self.members) >= self._processes:
-            self._has_begun.set()
+            if len(self.members) >= self._processes and not self.has_begun:
+                if self._is_explicit:
+                    self._catalogue.keep(self._loaded())
+                self._has_begun.set()
         self._has_begun.wait()
         call.respond(b"")
 

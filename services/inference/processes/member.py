@@ -16,6 +16,7 @@ from services.inference.processes import paths
 from services.inference.processes.coordinator import HANDED_ON
 from services.inference.processes.late_server import LateServer
 from services.inference.processes.link import Link
+from services.inference.processes.owner import INFER, OWNER, AtOwner
 from services.inference.processes.published import ParentsSource
 from services.inference.repository import Model
 from services.inference.sources.source import Source, VersionFiles
@@ -63,6 +64,7 @@ class Member:
         self._place = place
         self._on_failure = on_failure
         self._parent = Link("the parent process", parent_socket(place.folder))
+        self._owner = Link("the process that keeps sequences", child_socket(place.folder, OWNER))
         self._private: Server | None = None
         self._late: LateServer | None = None
 
@@ -71,7 +73,7 @@ class Member:
         return f".{self._place.process}"
 
     def source(self, source: Source) -> Source:
-        return ParentsSource(source, self._parent)
+        return ParentsSource(source, self._parent, self._place.process)
 
     def load(self, load: Load) -> Load:
         """All processes serve a version, or none does."""
@@ -80,8 +82,11 @@ class Member:
             name: str, version: int, files: VersionFiles, config: ModelConfig
         ) -> Model:
             try:
-                _refuse_sequences(name, config)
+                _check_sequences(name, config)
                 model = load(name, version, files, config)
+                if config.HasField("sequence_batching") and self._place.process != OWNER:
+                    model.scheduler.close()
+                    model = replace(model, scheduler=AtOwner(model.signature, self._owner))
             except Exception as error:
                 known = isinstance(error, WintergardenError)
                 self._meet(name, version, str(error) if known else type(error).__name__)
@@ -108,6 +113,7 @@ class Member:
             call.respond(generate_latest(metrics))
 
         asked = {route.path: route for route in routes if route.path in HANDED_ON}
+        from_siblings = [route for route in routes if route.path == INFER]
         public = [
             Route(route.path, self._hand_on) if route.path in asked else route for route in routes
         ]
@@ -120,7 +126,7 @@ class Member:
         server = late or create()
         # Whoever finds this one answering finds the other bound.
         self._private = create_server(
-            [*asked.values(), Route(paths.METRICS, tell_metrics)],
+            [*asked.values(), *from_siblings, Route(paths.METRICS, tell_metrics)],
             [f"unix:{self._place.socket}"],
             replace(options, transport="grpcio", workers=_WORKERS, linger_s=0.0),
         )
@@ -146,6 +152,7 @@ class Member:
     def stop(self) -> None:
         if self._private is not None:
             self._private.stop(0)
+        self._owner.close()
         self._parent.close()
 
     def _hand_on(self, call: Call) -> None:
@@ -161,10 +168,9 @@ class Member:
         return self._parent.call(paths.MEET, json.dumps(arrival).encode()).decode()
 
 
-def _refuse_sequences(name: str, config: ModelConfig) -> None:
-    if config.HasField("sequence_batching"):
+def _check_sequences(name: str, config: ModelConfig) -> None:
+    if config.HasField("sequence_batching") and config.model_transaction_policy.decoupled:
         raise Unsupported(
-            f"model {name!r:.200} keeps the state of sequences (sequence_batching), and of "
-            "several processes none knows another's; start the server with --processes 1 "
-            "(INFERENCE_PROCESSES)"
+            f"model {name!r:.200} is decoupled and keeps the state of sequences; several processes "
+            "do not serve both at once: start the server with --processes 1 (INFERENCE_PROCESSES)"
         )

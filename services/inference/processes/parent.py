@@ -22,7 +22,6 @@ from services.inference.processes.coordinator import Coordinator
 from services.inference.processes.link import Link
 from services.inference.processes.member import child_socket, parent_socket
 from services.inference.processes.metrics import SumCollector
-from services.inference.processes.published import Catalogue
 from services.inference.settings import InferenceSettings
 from services.inference.sources import open_source
 from wintergarden.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -52,10 +51,13 @@ class Parent:
         host = settings.address.rpartition(":")[0]
         self._address = f"{host}:{self._reservation.getsockname()[1]}"
         self._folder = Path(tempfile.mkdtemp(prefix="wintergarden-"))
-        catalogue = Catalogue(
-            open_source(settings.store_uri, settings.repository_kind), settings.poll_interval_s
+        self._coordinator = Coordinator(
+            open_source(settings.store_uri, settings.repository_kind),
+            self._link,
+            processes=settings.processes,
+            is_explicit=settings.model_control == "explicit",
+            look_interval_s=settings.poll_interval_s,
         )
-        self._coordinator = Coordinator(catalogue, self._link, settings.processes)
         self._children = Children(
             settings.processes,
             self._describe,
