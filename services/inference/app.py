@@ -123,4 +123,5 @@ def _loader_options(settings: InferenceSettings) -> LoaderOptions:
         max_waiting=settings.max_waiting,
         instances=settings.instances,
         inline_run_s=settings.inline_run_ms / 1e3,
+        processes=settings.processes,
     )

@@ -128,7 +128,7 @@ class Loader:
         max_rows = self._max_rows(config, opened, label)
         if opened.may_want_threads and opened.row_seconds > options.inline_run_s:
             # In this thread, whose priority the session's own threads will inherit.
-            opened = opened.reopen(available_threads())
+            opened = opened.reopen(max(1, available_threads() // options.processes))
         # Weights that a request may give are many, and of interest only where they are listed.
         listed = {tensor.name for tensor in config.input}
         weights = [spec for spec in opened.session.optional_inputs if spec.name in listed]
