@@ -44,6 +44,7 @@ class LoaderOptions:
         instances: runs of a model version that may go on at once.
         inline_run_s: a model whose run of one row takes less runs on the thread that brings
             the requests; a hop to another thread would cost as much.
+        processes: of this server, which share the machine's threads.
     """
 
     device: variants.Device = "auto"
@@ -52,6 +53,7 @@ class LoaderOptions:
     max_waiting: int = 1024
     instances: int = 1
     inline_run_s: float = 0.001
+    processes: int = 1
 
 
 class Loader:
