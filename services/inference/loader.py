@@ -128,9 +128,11 @@ class Loader:
         label = f"model {config.name!r} version {version}"
         opened = open_version(files, config, options.device, options.intra_op_threads)
         max_rows = self._max_rows(config, opened, label)
-        if opened.may_want_threads and opened.row_seconds > options.inline_run_s:
+        threads = available_threads() // options.processes
+        is_slow = opened.row_seconds > options.inline_run_s
+        if opened.may_want_threads and is_slow and threads > 1:
             # In this thread, whose priority the session's own threads will inherit.
-            opened = opened.reopen(max(1, available_threads() // options.processes))
+            opened = opened.reopen(threads)
         # Weights that a request may give are many, and of interest only where they are listed.
         listed = {tensor.name for tensor in config.input}
         weights = [spec for spec in opened.session.optional_inputs if spec.name in listed]
