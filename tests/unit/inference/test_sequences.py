@@ -1,5 +1,6 @@
 """Sequences of many clients on one model: nobody ever meets anybody else's state."""
 
+import queue
 import threading
 import time
 from dataclasses import replace
@@ -499,6 +500,65 @@ def test_clients_on_threads_of_their_own(session_of):
     assert not faults
     scheduler.close()
     assert scheduler.waiting == 0
+
+
+def test_ids_change_hands_between_clients_that_leave(session_of, seconds=1.0):
+    """Clients end, cancel, leave without a word, and the next one takes their id at once."""
+    session = session_of(GRAPH)
+    names = tuple(spec.name for spec in session.inputs)
+    engine = Engine(session, Plan(names, max_rows=8, threads=3), "accumulator")
+    config = configured()
+    config.sequence_batching.max_sequence_idle_microseconds = 2_000
+    config.sequence_batching.oldest.max_candidate_sequences = 5
+    plan = SequencePlan.of(config, session.inputs, session.outputs, no_files)
+    scheduler = SequenceScheduler(engine, plan, "accumulator", timer=Timer())
+    ids, faults, counts = queue.SimpleQueue(), [], {"answered": 0, "refused": 0}
+    for sequence_id in range(1, 9):
+        ids.put(sequence_id)
+    until = time.monotonic() + seconds
+
+    def client(seed):
+        rng = np.random.default_rng(seed)
+        while time.monotonic() < until:
+            sequence_id, total = ids.get(), 0
+            for step in range(int(rng.integers(1, 8))):
+                leaves = rng.random() < 0.15
+                x = int(rng.integers(1, 100))
+                request = Asked(x, sequence_id, start=step == 0, end=rng.random() < 0.2)
+                if rng.random() < 0.1:
+                    time.sleep(0.003)  # long enough to expire, or not
+                scheduler.submit([request])
+                if leaves:
+                    request.is_abandoned = True
+                    break
+                assert request.done.wait(10), "no answer"
+                (told,) = request.told
+                if isinstance(told, Exception):
+                    counts["refused"] += 1
+                    if not (isinstance(told, InvalidArgument) and step):
+                        faults.append((seed, step, told))
+                    break
+                total = 3 * total + x
+                counts["answered"] += 1
+                if told[0].item() != total:
+                    faults.append((seed, step, told[0].item(), total))
+                if request.sequence.is_end:
+                    break
+            ids.put(sequence_id)
+
+    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + 30)
+        assert not thread.is_alive()
+    assert not faults
+    assert counts["answered"] > 100
+    scheduler.close()
+    deadline = time.monotonic() + 10
+    while not scheduler.is_drained and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert scheduler.is_drained
 
 
 def test_a_state_does_not_keep_its_neighbours_in_memory(world):
