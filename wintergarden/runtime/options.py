@@ -8,6 +8,8 @@ from typing import Literal
 
 from wintergarden.errors import InvalidArgument
 
+_MAX_THREADS = 1024
+
 OptimizationLevel = Literal["disabled", "basic", "extended", "all"]
 
 # Settings of a session that change its speed and memory and nothing outside it: others name files
@@ -102,6 +104,12 @@ class RuntimeOptions:
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InvalidArgument(f"device {self.device!r} is unknown; allowed are auto, cpu, cuda")
+        for threads in (self.intra_op_threads, self.inter_op_threads):
+            if not 0 <= threads <= _MAX_THREADS:
+                raise InvalidArgument(
+                    f"{threads} threads of a session; allowed are 0, for as many as there are "
+                    f"cores, to {_MAX_THREADS}"
+                )
         _check_names(self.session_settings, SESSION_SETTINGS, "session setting")
         _check_names(self.tensorrt or {}, TENSORRT_SETTINGS, "TensorRT setting")
         if self.is_cuda_graph and self.is_arena_shrunk:

@@ -45,6 +45,7 @@ def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Ses
         Unsupported: an operator lacks an implementation, or an input or output is no tensor.
         FailedPrecondition: CUDA, a CUDA graph or TensorRT is demanded and cannot be had.
         NotFound: no such file.
+        Overloaded: there is not memory enough.
     """
     library = onnxruntime()
     failures = library.capi.onnxruntime_pybind11_state
@@ -72,6 +73,8 @@ def open_session(model: bytes | Path, options: RuntimeOptions = DEFAULTS) -> Ses
             say_unmet(options, "a CUDA graph", _plain(error))
             return open_session(model, replace(options, is_cuda_graph=False))
         raise InvalidArgument(f"ONNX Runtime cannot load this model: {_plain(error)}") from error
+    except MemoryError as error:
+        raise Overloaded("not enough memory to open this model") from error
     except ValueError as error:
         settings = {**options.session_settings, **(options.tensorrt or {})}
         raise InvalidArgument(

@@ -81,6 +81,8 @@ def test_a_shrinking_arena_gives_memory_back(build: Build) -> None:
         ({"session_settings": {"ep.context_file_path": "/tmp/x"}}, "'ep.context_file_path' is not"),
         ({"tensorrt": {"trt_extra_plugin_lib_paths": "/tmp/x.so"}}, "'trt_extra_plugin_lib_paths'"),
         ({"tensorrt": {"trt_engine_cache_path": "/"}}, "is not offered; allowed are trt_aux"),
+        ({"intra_op_threads": 999_999_999}, "999999999 threads of a session; allowed are 0, for"),
+        ({"inter_op_threads": -1}, "-1 threads"),
         ({"is_cuda_graph": True, "is_arena_shrunk": True}, "choose one"),
     ],
     ids=str,
