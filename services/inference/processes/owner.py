@@ -134,7 +134,8 @@ class AtOwner:
             if isinstance(sequence.id, str):
                 parameters["sequence_id"].string_param = sequence.id
             else:
-                parameters["sequence_id"].uint64_param = sequence.id
+                # An unsigned number in a signed field.
+                parameters["sequence_id"].int64_param = (sequence.id + 2**63) % 2**64 - 2**63
             parameters["sequence_start"].bool_param = sequence.is_start
             parameters["sequence_end"].bool_param = sequence.is_end
         return bytes(message.SerializeToString())

@@ -144,3 +144,39 @@ def test_decoupled_sequences_are_refused_with_the_cure(accumulator: Any) -> None
         state, reason = states["accumulator", "1"]
         assert state == "UNAVAILABLE"
         assert "--processes 1" in reason
+
+
+def by_turns(service: Any, model: str, sequence: int) -> None:
+    """Each request by the next connection."""
+    expected = 0
+    for x in range(16):
+        request = request_of(x, sequence, start=x == 0, end=x == 15)
+        request.model_name = model
+        expected = 3 * expected + x
+        answer = service.clients[x % len(service.clients)].ModelInfer(request)
+        assert (value(answer), answer.model_name) == (expected, model)
+
+
+def test_a_traced_sequence_is_the_same(world: Any, accumulator: Any) -> None:
+    service = accumulator("--trace-directory", str(world.folder))
+    change = pb.TraceSettingRequest()
+    for name, setting in {"trace_level": "TIMESTAMPS", "trace_rate": "1"}.items():
+        change.settings[name].value.append(setting)
+    change.settings["trace_file"].value.append("trace")
+    service.clients[0].TraceSetting(change)
+    by_turns(service, "accumulator", 5)
+
+
+def test_an_ensemble_with_a_sequence_in_it(world: Any, accumulator: Any) -> None:
+    folder = world.folder / "store" / "whole"
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(
+        """platform: "ensemble" max_batch_size: 8
+        input { name: "x" data_type: TYPE_INT64 dims: 1 }
+        output { name: "y" data_type: TYPE_INT64 dims: 1 }
+        ensemble_scheduling { step { model_name: "accumulator" model_version: -1
+            input_map { key: "x" value: "x" } output_map { key: "y" value: "y" } } }"""
+    )
+    service = accumulator()
+    by_turns(service, "whole", -6)
+    by_turns(service, "accumulator", 6)
