@@ -3,7 +3,8 @@
 https://github.com/triton-inference-server/server/blob/main/docs/user_guide/ensemble_models.md
 
 `EnsemblePlan.of` needs the configuration alone; `check` holds it to the models it is composed
-of. Knows no requests.
+of. Knows no requests. `max_inflight_requests` needs no heed: it bounds what a decoupled step sends
+ahead of the next one, and here a step is asked once and answers once.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ Knows no transport and no ONNX: an engine runs the steps, each of another sequen
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -21,6 +20,7 @@ from services.inference.batching import R
 from services.inference.handover import hand_over
 from services.inference.scheduling import Array, Request, Scheduler
 from services.inference.sequence_plan import SequencePlan
+from services.inference.sequence_slots import Slots
 from services.inference.sequence_step import Slot, Step
 from services.inference.statistics import Failure
 from services.inference.timer import Timer
@@ -79,10 +79,7 @@ class SequenceScheduler(Generic[R]):
         self._timeouts = timer.alarm(_weakly(self._time_out))
         self._drain = timer.alarm(_weakly(self._give_up))
         self._lock = threading.Lock()
-        self._slots: dict[int | str, Slot[R]] = {}
-        self._backlog: deque[Slot[R]] = deque()  # slots that wait for a place
-        self._idle: OrderedDict[Slot[R], None] = OrderedDict()  # the longest first
-        self._candidates = 0
+        self._slots: Slots[R] = Slots(plan.max_candidates, int(plan.max_idle_s * 1e9))
         self._waiting = 0
         self._swept_ns = -_SWEEP_NS
         self._is_closed = False
@@ -153,8 +150,7 @@ class SequenceScheduler(Generic[R]):
                 self._promote(outcome)
             return
         if slot is None:
-            slot = self._slots[control.id] = Slot(control.id)
-            self._backlog.append(slot)
+            slot = self._slots.add(control.id)
         slot.queue.append(request)
         self._waiting += 1
         self._go_on(slot, outcome)
@@ -171,7 +167,7 @@ class SequenceScheduler(Generic[R]):
         if now_ns - self._swept_ns < _SWEEP_NS:
             return True
         self._swept_ns = now_ns
-        for slot in self._slots.values():
+        for slot in self._slots:
             for i, request in enumerate(slot.queue):
                 if request is not None and request.is_abandoned:
                     self._leave_gap(slot, i)
@@ -191,7 +187,7 @@ class SequenceScheduler(Generic[R]):
         """
         if not slot.is_candidate or slot.step is not None:
             return
-        self._idle.pop(slot, None)
+        self._slots.wake(slot)
         while slot.queue:
             request = slot.queue.popleft()
             if request is None:
@@ -204,12 +200,11 @@ class SequenceScheduler(Generic[R]):
                 outcome.ready.append(step)
                 return
         if slot.states is None:
-            self._release(slot)
+            self._slots.release(slot)
             return
-        slot.idle_since_ns = self._now_ns()
-        self._idle[slot] = None
+        due_ns = self._slots.rest(slot, self._now_ns())
         if self._expiry.due_ns is None:
-            self._expiry.set(self._expires_ns(slot))
+            self._expiry.set(due_ns)
 
     def _begin(self, slot: Slot[R], request: R, outcome: _Outcome[R]) -> Step[R] | None:
         control = request.sequence
@@ -238,8 +233,8 @@ class SequenceScheduler(Generic[R]):
             slot.step, slot.states = None, states
             if states is None:
                 self._refuse_orphans(slot, outcome)
-                if slot.queue and self._backlog:
-                    self._demote(slot)  # its next sequence is younger than those that wait
+                if slot.queue and self._slots.has_backlog:
+                    self._slots.demote(slot)  # its next sequence is younger than those that wait
             self._go_on(slot, outcome)
             self._promote(outcome)
         self._carry_out(outcome)
@@ -256,21 +251,8 @@ class SequenceScheduler(Generic[R]):
             slot.queue.popleft()
 
     def _promote(self, outcome: _Outcome[R]) -> None:
-        while self._backlog and self._candidates < self.plan.max_candidates:
-            slot = self._backlog.popleft()
-            slot.is_candidate = True
-            self._candidates += 1
+        while (slot := self._slots.promote()) is not None:
             self._go_on(slot, outcome)
-
-    def _demote(self, slot: Slot[R]) -> None:
-        slot.is_candidate = False
-        self._candidates -= 1
-        self._backlog.append(slot)
-
-    def _release(self, slot: Slot[R]) -> None:
-        del self._slots[slot.id]
-        slot.is_candidate = False
-        self._candidates -= 1
 
     def _leave_gap(self, slot: Slot[R], index: int) -> None:
         slot.queue[index] = None
@@ -285,7 +267,7 @@ class SequenceScheduler(Generic[R]):
         outcome: _Outcome[R] = _Outcome()
         with self._lock:
             now_ns = self._now_ns()
-            for slot in self._slots.values():
+            for slot in self._slots:
                 for i, request in enumerate(slot.queue):
                     if request is None or not request.timeout_us:
                         continue
@@ -300,20 +282,11 @@ class SequenceScheduler(Generic[R]):
                     outcome.refused.append((request, late, Failure.REJECTED))
         self._carry_out(outcome)
 
-    def _expires_ns(self, slot: Slot[R]) -> int:
-        return slot.idle_since_ns + int(self.plan.max_idle_s * 1e9)
-
     def _expire(self) -> None:
         """On the timer's thread: end the sequences that have been idle for too long."""
         outcome: _Outcome[R] = _Outcome()
         with self._lock:
-            now_ns = self._now_ns()
-            for slot in list(self._idle):
-                if self._expires_ns(slot) > now_ns:
-                    self._expiry.set(self._expires_ns(slot))
-                    break
-                del self._idle[slot]
-                self._release(slot)
+            self._expiry.set(self._slots.expire(self._now_ns()))
             self._promote(outcome)
         self._carry_out(outcome)
 
@@ -321,7 +294,7 @@ class SequenceScheduler(Generic[R]):
         """On the timer's thread: end all sequences; what runs is still answered."""
         outcome: _Outcome[R] = _Outcome()
         with self._lock:
-            for slot in list(self._slots.values()):
+            for slot in list(self._slots):
                 for i, request in enumerate(slot.queue):
                     if request is not None:
                         self._leave_gap(slot, i)

@@ -564,7 +564,7 @@ def test_ids_change_hands_between_clients_that_leave(session_of, seconds=1.0):
 def test_a_state_does_not_keep_its_neighbours_in_memory(world):
     w = world()
     w.scheduler.submit([Asked(i, i, start=True) for i in (1, 2, 3)])
-    for slot in w.scheduler._slots.values():
+    for slot in w.scheduler._slots:
         assert all(not isinstance(state.base, np.ndarray) for state in slot.states)
 
 
