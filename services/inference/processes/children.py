@@ -80,6 +80,10 @@ class Children:
             if child.process is not None and child.process.poll() is None
         }
 
+    def kill(self, number: int) -> None:
+        """End one that hangs; it is started again."""
+        self._signal(self._children[number], signal.SIGKILL)
+
     def stop(self, grace_s: float) -> None:
         """Have all of them drain at once, and wait for them."""
         with self._starting:

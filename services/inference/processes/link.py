@@ -41,6 +41,8 @@ class Link:
             return bytes(self._method(path)(payload, timeout=timeout_s))
         except grpc.RpcError as error:
             raise self._error(error) from error
+        except ValueError as error:  # the channel has been closed meanwhile
+            raise Unavailable(f"{self._name} has ended") from error
 
     def start(
         self,

@@ -22,6 +22,7 @@ from services.inference.processes.coordinator import Coordinator
 from services.inference.processes.link import Link
 from services.inference.processes.member import child_socket, parent_socket
 from services.inference.processes.metrics import SumCollector
+from services.inference.processes.watchdog import Watchdog
 from services.inference.settings import InferenceSettings
 from services.inference.sources import open_source
 from wintergarden.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -32,7 +33,9 @@ from wintergarden.service.transport import Server, ServerOptions, create_server
 from wintergarden.service.transport.admission import Admission
 
 VARIABLE = "WINTERGARDEN_INFERENCE_PROCESS"  # JSON for a child: its place, and the settings
-_WORKERS_PER_CHILD = 8
+# More than a child can have under way here: a call that waits for another must not keep the call
+# that it waits for from a thread.
+_WORKERS_PER_CHILD = 64
 _LOOK_S = 0.05
 
 
@@ -65,6 +68,7 @@ class Parent:
             has_begun=lambda: self._coordinator.has_begun,
             on_failure=self._fail,
         )
+        self._watchdog = Watchdog(self._coordinator.members, self._children.kill)
         self._private = create_server(
             self._coordinator.routes(),
             [f"unix:{parent_socket(self._folder)}"],
@@ -72,7 +76,7 @@ class Parent:
                 transport="grpcio",
                 max_request_bytes=settings.max_request_bytes,
                 max_queued_bytes=max(256 * 2**20, settings.max_request_bytes),
-                workers=16 + _WORKERS_PER_CHILD * settings.processes,
+                workers=_WORKERS_PER_CHILD * settings.processes,
                 linger_s=0.0,
             ),
         )
@@ -89,6 +93,7 @@ class Parent:
                 sleep(_LOOK_S)
         if self._failure:
             self.stop(0)
+        self._watchdog.start()
 
     def stop(self, grace_s: float) -> None:
         """All processes drain at once.
@@ -96,6 +101,7 @@ class Parent:
         Raises:
             FailedPrecondition: they have never answered.
         """
+        self._watchdog.stop()
         self._children.stop(grace_s)
         self._coordinator.stop()
         self._private.stop(0)

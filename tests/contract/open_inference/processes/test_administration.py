@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import os
@@ -99,6 +100,25 @@ def test_files_and_configurations_that_came_with_the_call(world: Any, serve: Any
     assert factors(service, "m") == {5}
     replace_one(service, world)
     assert factors(service, "m") == {5}
+
+
+def test_many_loads_at_once_wait_for_one_another_and_for_nobody_else(
+    world: Any, serve: Any
+) -> None:
+    service = serve(*EXPLICIT)
+    clients = service.connect(48)
+    number = itertools.count(1)
+
+    def change(client: Any) -> int:
+        mine = next(number)
+        load(client, f"m{mine % 8}", v1=scaled(mine))
+        assert client.ServerReady(pb.ServerReadyRequest()).ready
+        return mine
+
+    assert sorted(service.everybody(change)) == list(range(1, 49))
+    for model in range(8):
+        assert len(factors(service, f"m{model}")) == 1  # which, the last one knows
+    assert len(clients[0].index(ready=True)) == 8
 
 
 def test_what_cannot_be_loaded_changes_nothing_anywhere(world: Any, serve: Any) -> None:
