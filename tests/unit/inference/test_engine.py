@@ -395,7 +395,7 @@ def test_a_model_that_becomes_slow_leaves_the_callers_thread_and_may_come_back()
 
     ask()
     assert threads == {threading.current_thread()}
-    session.seconds = 0.04
+    session.seconds = 0.07
     ask()
     session.seconds = 0
     threads.clear()
