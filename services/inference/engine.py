@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Generic, Protocol
+from weakref import WeakMethod
 
 import numpy as np
 import structlog
@@ -70,7 +71,7 @@ class Engine(Generic[R]):
             if plan.resources
             else None
         )
-        self._backlog: Backlog[R] = Backlog(plan, server, name, self._expire)
+        self._backlog: Backlog[R] = Backlog(plan, server, name, _weakly(self._expire))
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
 
@@ -259,3 +260,15 @@ class Engine(Generic[R]):
         log = _log.warning if is_fault else _log.debug
         log("not inferred", model=self._name, failure=failure, error=repr(error))
         request.refuse(error)
+
+
+def _weakly(method: Callable[[Sequence[R]], None]) -> Callable[[Sequence[R]], None]:
+    """A backlog must not keep its engine: a session's memory goes with it, at once."""
+    weak = WeakMethod(method)
+
+    def call(requests: Sequence[R]) -> None:
+        alive = weak()
+        if alive is not None:
+            alive(requests)
+
+    return call
