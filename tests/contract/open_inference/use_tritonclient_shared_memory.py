@@ -84,5 +84,7 @@ with triton.InferenceServerClient(sys.argv[1]) as client:
             assert error.status() in ("StatusCode.INVALID_ARGUMENT", "StatusCode.NOT_FOUND"), error
         else:
             raise AssertionError(f"{key!r} was registered")
+    # Clients forget all regions before they begin, of whatever kind.
+    client.unregister_cuda_shared_memory()
     assert not client.get_cuda_shared_memory_status().regions
     fails("UNIMPLEMENTED", client.register_cuda_shared_memory, "gpu", b"handle", 0, 16)
