@@ -158,7 +158,13 @@ def _company(
         oldest = batching.oldest
         return oldest.max_queue_delay_microseconds, tuple(oldest.preferred_batch_size)
     direct = batching.direct
-    if not direct.minimum_slot_utilization:
+    utilization = direct.minimum_slot_utilization
+    if not 0 <= utilization <= 1:
+        raise InvalidArgument(
+            f"sequence_batching.direct.minimum_slot_utilization: {utilization}; allowed is 0 to 1",
+            field="sequence_batching.direct.minimum_slot_utilization",
+        )
+    if not utilization:
         return 0, ()
-    slots = math.ceil(direct.minimum_slot_utilization * max_batch_size)
+    slots = math.ceil(utilization * max_batch_size)
     return direct.max_queue_delay_microseconds, (max(1, slots),)

@@ -156,7 +156,10 @@ def _initial(
     if content is not None:
         return tensors.decode(content, datatype, shape, state.input_name)
     dtype = tensors.dtype_of(datatype, state.input_name)
-    array: Array = np.full(shape, b"", object) if dtype.kind == "O" else np.zeros(shape, dtype)
+    try:
+        array: Array = np.full(shape, b"", object) if dtype.kind == "O" else np.zeros(shape, dtype)
+    except (MemoryError, ValueError) as error:
+        raise InvalidArgument(f"{where}: {list(shape)} is larger than any memory") from error
     array.flags.writeable = False
     return array
 

@@ -594,6 +594,11 @@ def changed(change):
     ("change", "error", "complaint"),
     [
         (lambda b: setattr(b, "iterative_sequence", True), Unsupported, "iterative"),
+        (
+            lambda b: setattr(b.direct, "minimum_slot_utilization", float("nan")),
+            InvalidArgument,
+            "allowed is 0 to 1",
+        ),
         (lambda b: setattr(b.state[0], "input_name", "gone"), InvalidArgument, "not in the model"),
         (lambda b: setattr(b.state[0], "output_name", "gone"), InvalidArgument, "not in the model"),
         (lambda b: setattr(b.state[0], "data_type", pb.TYPE_FP32), InvalidArgument, "FP32 [-1, 1]"),
@@ -717,3 +722,16 @@ def test_a_model_without_a_batch_dimension(session_of):
         request.feeds = [request.feeds[0][0]]
     scheduler.submit(requests)
     assert [r.y for r in requests] == [0, 1, 2, 4]
+
+
+def test_a_state_larger_than_any_memory_is_a_mistake(session_of):
+    graph = "wide (int64[n, t] x, int64[n, t] s) => (int64[n, t] y) { y = Add (x, s) }"
+    session = session_of(graph)
+    config = text_format.Parse(
+        f"""name: "wide" max_batch_size: 4 sequence_batching {{ state {{
+          input_name: "s" output_name: "y" data_type: TYPE_INT64 dims: -1
+          initial_state {{ data_type: TYPE_INT64 dims: {2**62} zero_data: true }} }} }}""",
+        pb.ModelConfig(),
+    )
+    with pytest.raises(InvalidArgument, match="larger than any memory"):
+        SequencePlan.of(config, session.inputs, session.outputs, no_files)
