@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -195,6 +196,23 @@ for _ in range(2):
     assert done.stderr == ""
     (line,) = done.stdout.splitlines()
     assert line.startswith("device 'auto' runs on the CPU: ")
+
+
+def test_nothing_is_told_to_anybody(build: Build, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry leaves an identifier and a data base in the home directory."""
+    (tmp_path / "home").mkdir()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(build("Relu", {"x": (FLOAT, ["N"])}))
+    code = f"""
+from pathlib import Path
+import numpy as np
+from wintergarden.runtime import open_session
+open_session(Path({str(path)!r})).run({{"x": np.zeros(1, np.float32)}})
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment["HOME"] = str(tmp_path / "home")
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list((tmp_path / "home").rglob("*")) == []
 
 
 @pytest.mark.gpu
