@@ -76,7 +76,7 @@ class Rehearsal:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=Path("/"),
-            env={"PATH": os.defpath, "OMP_NUM_THREADS": "1"},
+            env={"PATH": os.defpath, "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
             text=True,
         )
         return self._process
