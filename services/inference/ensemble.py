@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from time import perf_counter_ns
 from typing import Any, Generic, Protocol
+from weakref import ref
 
 from services.inference.batching import R
 from services.inference.ensemble_flow import Binding, Flow
@@ -56,7 +57,8 @@ class Ensemble(Generic[R]):
         self.plan = plan
         self.statistics = Statistics()
         self._resolve = resolve
-        self._bindings: list[Binding | None] = [None] * len(plan.steps)
+        # Not the models themselves: one that is unloaded must leave memory.
+        self._bindings: list[tuple[ref[Model], Binding] | None] = [None] * len(plan.steps)
         self._lock = threading.Lock()
         self._under_way = 0
         self._turns: dict[int | str, deque[R]] = {}  # sequences with a request under way
@@ -107,16 +109,16 @@ class Ensemble(Generic[R]):
         """A late request is still answered."""
         self._is_closed = True
 
-    def bind(self, index: int, sequence: SequenceControl | None) -> Binding:
+    def bind(self, index: int, sequence: SequenceControl | None) -> tuple[Model, Binding]:
         """The model of a step, as it is served now, for a flow."""
-        step, binding = self.plan.steps[index], self._bindings[index]
+        step, bound = self.plan.steps[index], self._bindings[index]
         goes_on = sequence is not None and not sequence.is_start
         model = self._resolve(
             step.model, step.version, sequence.id if sequence is not None and goes_on else None
         )
-        if binding is None or binding.model is not model:
-            binding = self._bindings[index] = Binding.of(step, model)
-        return binding
+        if bound is None or bound[0]() is not model:
+            bound = self._bindings[index] = ref(model), Binding.of(step, model.signature)
+        return model, bound[1]
 
     def go_on(self, flow: Flow[R], ready: Sequence[int]) -> None:
         """Hand over the steps of a flow that have all they need."""

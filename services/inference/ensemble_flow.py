@@ -13,13 +13,14 @@ from services.inference.ensemble_plan import EnsemblePlan, Step, named
 from services.inference.handover import Handed
 from services.inference.repository import Model
 from services.inference.scheduling import Array, SequenceControl
+from services.inference.signature import Signature
 from services.inference.trace import Trace
 from wintergarden.errors import FailedPrecondition
 
 
 @dataclass(frozen=True)
 class Binding:
-    """A step held against a model as it is served now.
+    """A step held against a model's signature.
 
     Attributes:
         inputs: for each input of the model, the position of the ensemble's tensor; None for an
@@ -27,18 +28,16 @@ class Binding:
         outputs: positions of an output of the model and of the ensemble's tensor.
     """
 
-    model: Model
     inputs: tuple[int | None, ...]
     outputs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, step: Step, model: Model) -> Self:
+    def of(cls, step: Step, signature: Signature) -> Self:
         """Binds a step.
 
         Raises:
             FailedPrecondition: the model is another one than the ensemble was loaded with.
         """
-        signature = model.signature
         gone = [repr(n) for n in step.inputs if n not in signature.input_positions]
         gone += [repr(n) for n in step.outputs if n not in signature.output_positions]
         if gone:
@@ -47,7 +46,6 @@ class Binding:
                 "load the ensemble anew"
             )
         return cls(
-            model,
             tuple(step.inputs.get(spec.name) for spec in signature.inputs),
             tuple((signature.output_positions[n], i) for n, i in step.outputs.items()),
         )
@@ -58,7 +56,7 @@ class Course(Protocol):
 
     plan: EnsemblePlan
 
-    def bind(self, index: int, sequence: SequenceControl | None) -> Binding: ...
+    def bind(self, index: int, sequence: SequenceControl | None) -> tuple[Model, Binding]: ...
     def go_on(self, flow: Flow[Any], ready: Sequence[int]) -> None: ...
     def succeed(self, flow: Flow[Any]) -> None: ...
     def fail(self, flow: Flow[Any], error: Exception) -> None: ...
@@ -105,12 +103,12 @@ class Flow(Generic[R]):
         for index in steps:
             step = self._plan.steps[index]
             try:
-                binding = self._course.bind(index, self.request.sequence)
-                inner = StepRequest(self, index, binding)
+                model, binding = self._course.bind(index, self.request.sequence)
+                inner = StepRequest(self, index, model.signature, binding)
             except Exception as error:
                 raise named(error, self._plan.model, step.model) from error
-            traced = inner if self._trace is None else self._trace.child(binding.model, inner)
-            handed.append((binding.model.scheduler, traced))
+            traced = inner if self._trace is None else self._trace.child(model, inner)
+            handed.append((model.scheduler, traced))
         return handed
 
     def received(self, binding: Binding, outputs: Sequence[Array]) -> None:
@@ -162,15 +160,14 @@ class StepRequest:
         "arrived_ns", "feeds", "form", "priority", "rows", "sequence", "timeout_us",
     )  # fmt: skip
 
-    def __init__(self, flow: Flow[Any], index: int, binding: Binding) -> None:
+    def __init__(self, flow: Flow[Any], index: int, signature: Signature, binding: Binding) -> None:
         """Asks for one step.
 
         Raises:
             InvalidTensor: the model needs an input that the caller left out, or its inputs
                 disagree about the number of rows.
         """
-        request, signature = flow.request, binding.model.signature
-        values = flow.values
+        request, values = flow.request, flow.values
         feeds = [None if i is None else values[i] for i in binding.inputs]
         for spec, feed in zip(signature.inputs, feeds, strict=True):
             if feed is None and not spec.is_optional:

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -355,6 +356,15 @@ def test_statistics_and_closing(house):
     counts = ensemble.statistics.read()
     assert (counts.successes, counts.rows, counts.executions) == (1, 2, 1)
     assert counts.infer_ns > 0
+
+
+def test_an_unloaded_model_leaves_memory_while_the_ensemble_stays(house):
+    add_chain(house)
+    ensemble = house.ensemble(CHAIN)
+    (request,) = submit(ensemble, Asked([1]))
+    assert request.values == [[-5]]
+    gone = weakref.ref(house.models.pop("add3"))
+    assert gone() is None
 
 
 SUM_STATE = """sum (int64[n, 1] x, int64[n, 1] s) => (int64[n, 1] y, int64[n, 1] t)

@@ -1,8 +1,10 @@
 """Sequences of many clients on one model: nobody ever meets anybody else's state."""
 
+import gc
 import queue
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -735,3 +737,21 @@ def test_a_state_larger_than_any_memory_is_a_mistake(session_of):
     )
     with pytest.raises(InvalidArgument, match="larger than any memory"):
         SequencePlan.of(config, session.inputs, session.outputs, no_files)
+
+
+def test_a_model_that_is_dropped_leaves_memory_at_once(session_of):
+    session = Gate(session_of(GRAPH))
+    engine = Engine(session, Plan(tuple(s.name for s in session.inputs), inline_rows=8), "m")
+    plan = SequencePlan.of(configured(), session.inputs, session.outputs, no_files)
+    scheduler = SequenceScheduler(engine, plan, "m", timer=Timer())
+    request = Asked(1, start=True)
+    scheduler.submit([request])
+    assert request.y == 1
+    scheduler.close()
+    gone = [weakref.ref(scheduler), weakref.ref(session)]
+    gc.disable()
+    try:
+        del scheduler, engine, session
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
