@@ -58,8 +58,8 @@ class Signature:
 
     @cached_property
     def has_optional(self) -> bool:
-        """Requests may leave inputs out."""
-        return any(spec.is_optional for spec in self.inputs)
+        """Requests may come without any input that has rows, or with one that has none."""
+        return not self.inputs or any(spec.is_optional for spec in self.inputs)
 
     def rows(self, feeds: Sequence[Array | None]) -> int:
         """What a request counts for: its examples, or 1 where it runs alone and whole.

@@ -326,3 +326,10 @@ def test_rows_must_agree():
         SIGNATURE.rows([IMAGE, AGE[:1]])
     assert SIGNATURE.rows([IMAGE, AGE]) == 2
     assert SIGNATURE.rows([IMAGE[:0], AGE[:0]]) == 0
+
+
+def test_a_model_without_inputs_runs_alone():
+    signature = Signature("dice", "1", (), (TensorSpec("y", "FP32", (-1,)),), is_rowwise=True)
+    assert codec.read(pb.ModelInferRequest(), signature).feeds == []
+    assert signature.rows([]) == 1
+    assert signature.form([]) != signature.form([])
