@@ -24,6 +24,9 @@ from services.inference.sources import open_source
 from services.inference.tracing import Tracing
 from wintergarden.service.transport import Route, ServerOptions
 
+# A load holds one until it is done; readiness and metadata must find another.
+_WORKERS = 64
+
 
 class App:
     """The inference service: bound when made, answering from `start` to `stop`."""
@@ -60,7 +63,9 @@ class App:
             self._routes(settings, membership),
             settings.addresses,
             ServerOptions(
-                transport=settings.transport, max_request_bytes=settings.max_request_bytes
+                transport=settings.transport,
+                max_request_bytes=settings.max_request_bytes,
+                workers=_WORKERS,
             ),
             services=[SERVICE],
             metrics=self.metrics,
