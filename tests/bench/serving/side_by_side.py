@@ -88,8 +88,9 @@ def measure(cell: Cell, options: argparse.Namespace, rates: Rates) -> Iterator[d
     if cell.contender.protocol == "in-process":
         yield from limits(cell, options, rates)
         return
-    until = time.monotonic() + START_S  # a port that listens is not yet a model that answers
-    while not load(cell, "-c", "1", "-s", "0.2", "-w", "0"):
+    # A port that listens is not yet a model that answers, nor one process all of them.
+    until = time.monotonic() + START_S
+    while not all(load(cell, "-c", "8", "-s", "0.2", "-w", "0") for _ in range(3)):
         if time.monotonic() > until:
             raise RuntimeError(f"{cell.model} was not served within {START_S:g} s")
         time.sleep(0.3)
