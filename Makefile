@@ -29,7 +29,7 @@ bench: $(VENV)/.test ## ratios against other servers and libraries
 	$(RUN) pytest tests/bench -m bench -s
 
 soak: $(VENV)/.test ## tests/load at full size, for an idle machine: hours
-	WINTERGARDEN_SOAK=1 $(RUN) pytest tests/load -s
+	WINTERGARDEN_SOAK=1 $(RUN) pytest tests/load tests/contract/open_inference/test_onnx_nodes.py -s
 
 check: lint types imports proto ## what a change must pass besides the tests
 
