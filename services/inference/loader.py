@@ -11,7 +11,7 @@ import structlog
 
 from services.inference import configuration, variants
 from services.inference.configuration import Completion
-from services.inference.configuration.support import is_ensemble
+from services.inference.configuration.support import ENSEMBLE, is_ensemble
 from services.inference.configuration.tensors import NOTHING_HIDDEN
 from services.inference.ensemble import Ensemble, Resolve
 from services.inference.ensemble_plan import EnsemblePlan
@@ -100,25 +100,17 @@ class Loader:
         for field in configuration.without_effect(full):
             _log.info("configuration without effect", model=name, field=field)
         if is_ensemble(full):
-            model = self._compose(version, full, started)
-        else:
-            model = self._load_graph(version, files, full, started)
-        _log.info(
-            "model loaded",
-            model=name,
-            version=version,
-            seconds=round(model.load_seconds, 3),
-            max_batch_size=model.configuration.max_batch_size,
-        )
-        return model
+            return self._compose(version, full, started)
+        return self._load_graph(version, files, full, started)
 
     def _compose(self, version: int, config: ModelConfig, started: float) -> Model:
         plan = EnsemblePlan.of(config)
         scheduler: Ensemble[Any] = Ensemble(plan, self._resolve)
         is_batched = config.max_batch_size > 0
         signature = Signature(config.name, str(version), plan.inputs, plan.outputs, is_batched)
-        config.platform = config.platform or "ensemble"
+        config.platform = config.platform or ENSEMBLE
         seconds = perf_counter() - started
+        _log.info("ensemble composed", model=config.name, version=version, steps=len(plan.steps))
         return Model(config.name, version, signature, scheduler, seconds, config)
 
     def _load_graph(
@@ -176,7 +168,18 @@ class Loader:
             inline_run_s=options.inline_run_s,
         )
         scheduler = make_scheduler(prepared, plan, self._server)
-        return Model(config.name, version, signature, scheduler, perf_counter() - started, full)
+        seconds = perf_counter() - started
+        _log.info(
+            "model loaded",
+            model=config.name,
+            version=version,
+            seconds=round(seconds, 3),
+            device=plan.device,
+            run_ms=round(1e3 * times.get(1, 0), 3),
+            max_rows=plan.max_rows,
+            inline_rows=plan.inline_rows,
+        )
+        return Model(config.name, version, signature, scheduler, seconds, full)
 
     def _max_rows(self, config: ModelConfig, opened: Opened, label: str) -> int:
         """Rows of one run; 0: requests run alone."""

@@ -32,7 +32,7 @@ class ControlOptions:
     versions_served: int = 4
     poll_interval_s: float = 1.0
     load_models: tuple[str, ...] = ()
-    parallel_loads: int = 2
+    parallel_loads: int = 4
     tries_files: bool = True
 
 

@@ -186,6 +186,8 @@ class Watcher:
         before = self._models.get(name)
         if before is not None and before.published == published:
             return before
+        if not published.versions:
+            _log.warning("no version: one is a folder named by a number", model=name)
         config, problem, labels = ModelConfig(), None, Labels()
         try:
             config = self._source.configuration(name)

@@ -11,28 +11,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, TooLarge
+from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.store.artefact import Artefact
 from wintergarden.store.cache import Cache
 from wintergarden.store.directory import Directory
 from wintergarden.store.draft import Draft
-from wintergarden.store.labels import LABELS, MAX_LABELS_BYTES, Labels, parse_labels
+from wintergarden.store.labels import LABELS
 from wintergarden.store.manifest import MAX_MANIFEST_BYTES, Manifest, parse
+from wintergarden.store.model_settings import ModelSettings, there_are
 from wintergarden.store.names import (
     CLAIM,
     CONFIGURATION,
     MANIFEST,
     MODEL,
-    is_file_name,
     parse_version,
     validate_model_name,
     version_key,
 )
 from wintergarden.store.objects import Objects
 from wintergarden.store.published import Published
-
-MAX_CONFIGURATION_BYTES = 2**20
-_SHOWN = 20  # names listed in a message
 
 
 def open_store(uri: str, cache: Path | None = None) -> ModelStore:
@@ -61,7 +58,7 @@ def open_store(uri: str, cache: Path | None = None) -> ModelStore:
     )
 
 
-class ModelStore:
+class ModelStore(ModelSettings):
     """Published versions are immutable and numbered from 1; a number is never used twice."""
 
     def __init__(self, objects: Objects, cache: Cache) -> None:
@@ -90,7 +87,7 @@ class ModelStore:
         """
         versions = self.list_versions(model)
         if not versions:
-            raise NotFound(f"no model {model!r}; {_there_are(self.list_models())}")
+            raise NotFound(f"no model {model!r}; {there_are(self.list_models())}")
         return versions[-1]
 
     def read_manifest(self, model: str, version: int) -> Manifest:
@@ -106,9 +103,9 @@ class ModelStore:
         except NotFound as error:
             versions = self.list_versions(model)
             if not versions:
-                raise NotFound(f"no model {model!r}; {_there_are(self.list_models())}") from error
+                raise NotFound(f"no model {model!r}; {there_are(self.list_models())}") from error
             raise NotFound(
-                f"model {model!r} has no version {version}; {_there_are(versions)}"
+                f"model {model!r} has no version {version}; {there_are(versions)}"
             ) from error
         return parse(content, model, version)
 
@@ -160,7 +157,7 @@ class ModelStore:
                 if not self.list_versions(model)
                 else (f"model {model!r} has no version {version}")
             )
-            raise NotFound(f"{what}; {_there_are(existing)}")
+            raise NotFound(f"{what}; {there_are(existing)}")
         if version is None:
             self._objects.delete(f"models/{model}/{LABELS}")
         elif names := self.labels(model).names_of(version):
@@ -199,81 +196,6 @@ class ModelStore:
         found = self._objects.find(MANIFEST)
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
-    def read_configuration(self, model: str) -> bytes | None:
-        """How the model is to be served, a `config.pbtxt` in Triton's words; None: by default."""
-        return self._read_settings(model, CONFIGURATION, MAX_CONFIGURATION_BYTES)
-
-    def write_configuration(self, model: str, content: bytes) -> None:
-        """Replaces how the model is to be served; a reader finds the old or the new, whole.
-
-        Raises:
-            NotFound: no such model.
-            TooLarge: it is longer than is allowed.
-            FailedPrecondition: the storage is full.
-        """
-        self.latest_version(model)
-        if len(content) > MAX_CONFIGURATION_BYTES:
-            raise TooLarge(
-                f"{CONFIGURATION} has {len(content)} bytes; at most {MAX_CONFIGURATION_BYTES} "
-                "are allowed"
-            )
-        self._objects.put(f"models/{model}/{CONFIGURATION}", content)
-
-    def read_file(self, model: str, name: str, limit: int) -> bytes:
-        """A file beside the versions of a model, which its `config.pbtxt` refers to.
-
-        Raises:
-            NotFound: there is none.
-            InvalidArgument: the name is not allowed.
-            DataLoss: it is larger than `limit`.
-        """
-        validate_model_name(model)
-        if not is_file_name(name):
-            raise InvalidArgument(f"{name!r:.200} is no name for a file of model {model!r}")
-        return self._objects.read(f"models/{model}/{name}", limit)
-
-    def labels(self, model: str) -> Labels:
-        """Labels and traffic split of a model; empty ones when nobody has set any.
-
-        Raises:
-            DataLoss: they cannot be read.
-        """
-        content = self._read_settings(model, LABELS, MAX_LABELS_BYTES)
-        return Labels() if content is None else parse_labels(content, model)
-
-    def set_labels(self, model: str, labels: Labels) -> Labels:
-        """Replaces labels and traffic split, unless somebody else has since they were read.
-
-        Args:
-            model: whose they are.
-            labels: with the revision that the caller has read.
-
-        Returns:
-            What is set now, with its new revision.
-
-        Raises:
-            NotFound: no such model, or a version that is not published.
-            FailedPrecondition: there is another revision now, or the storage is full.
-        """
-        versions = self.list_versions(model)
-        self.latest_version(model)
-        named = {*labels.labels.values(), *((labels.shadow,) if labels.shadow else ())}
-        missing = sorted(named.difference(versions))
-        if missing:
-            raise NotFound(f"model {model!r} has no version {missing[0]}; {_there_are(versions)}")
-        current = self._read_settings(model, LABELS, MAX_LABELS_BYTES)
-        revision = 0 if current is None else parse_labels(current, model).revision
-        new = labels.model_copy(update={"revision": labels.revision + 1})
-        is_ours = revision == labels.revision and self._objects.swap(
-            f"models/{model}/{LABELS}", current, new.to_json()
-        )
-        if not is_ours:
-            raise FailedPrecondition(
-                f"the labels of model {model!r} were changed by somebody else: they are no longer "
-                f"at revision {labels.revision}; read them and try again"
-            )
-        return new
-
     def import_onnx(
         self,
         model: str,
@@ -311,12 +233,6 @@ class ModelStore:
                 published.setdefault(model, []).append(version)
         return {model: sorted(versions) for model, versions in published.items()}
 
-    def _read_settings(self, model: str, name: str, limit: int) -> bytes | None:
-        try:
-            return self._objects.read(f"models/{validate_model_name(model)}/{name}", limit)
-        except NotFound:
-            return None
-
     def _check_conditional(self, key: str, content: bytes) -> None:
         """Refuses a storage that lets a second writer create the same object."""
         if not self._is_conditional and self._objects.create(key, content):
@@ -325,9 +241,3 @@ class ModelStore:
                 "could publish one version; use a storage that does"
             )
         self._is_conditional = True
-
-
-def _there_are(existing: Sequence[object]) -> str:
-    shown = ", ".join(str(e) for e in existing[-_SHOWN:])
-    more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
-    return f"there are {shown}{more}" if existing else "the store is empty"

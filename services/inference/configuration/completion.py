@@ -49,8 +49,7 @@ def complete(config: ModelConfig, found: Completion) -> ModelConfig:
     full.default_model_filename = full.default_model_filename or found.file_name
     full.max_batch_size = full.max_batch_size or found.max_batch_size
     _complete_tensors(full, found.tensors)
-    is_batching = full.max_batch_size > 1 and full.WhichOneof("scheduling_choice") is None
-    if is_batching:
+    if found.max_batch_size > 1 and full.WhichOneof("scheduling_choice") is None:
         full.dynamic_batching.SetInParent()
     _complete_instances(full, found)
     for name, value in found.parameters.items():

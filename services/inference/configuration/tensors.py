@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from wintergarden.errors import InvalidArgument
 from wintergarden.runtime import TensorSpec
@@ -127,6 +128,9 @@ def _outside(
 ) -> tuple[TensorSpec, Reshape | None]:
     where = f"{where} {spec.name!r:.200}"
     batch = _BATCH if is_batched else ()
+    if _is_told_by(tensor, spec):
+        # Its shape is nowhere in the graph, and the configuration is believed.
+        return TensorSpec(spec.name, spec.datatype, (*batch, *tensor.dims)), None
     if is_batched and (not spec.shape or spec.shape[0] != -1):
         raise InvalidArgument(
             f"{where}: with max_batch_size its axis 0 must be of any size, and in the graph its "
@@ -164,6 +168,17 @@ def _outside(
         return outside, None
     _check_reshape(dims, inside, where)
     return outside, Reshape(dims, inside)
+
+
+def _is_told_by(tensor: Tensor | None, spec: TensorSpec) -> TypeGuard[pb.ModelOutput]:
+    """Of an output without a shape in the graph, ONNX Runtime says the same as of a scalar."""
+    return (
+        isinstance(tensor, pb.ModelOutput)
+        and not spec.shape
+        and bool(tensor.dims)
+        and not tensor.HasField("reshape")
+        and datatype_of(tensor.data_type) == spec.datatype
+    )
 
 
 def _takes(graph: tuple[int, ...], declared: tuple[int, ...]) -> bool:

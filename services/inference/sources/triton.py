@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from services.inference.configuration import read_text
 from services.inference.sources.confinement import confined_file, read_confined
 from wintergarden.errors import NotFound, PermissionDenied, Unavailable
@@ -23,6 +25,8 @@ from wintergarden.store.labels import LABELS, MAX_LABELS_BYTES, Labels, parse_la
 from wintergarden.store.names import CONFIGURATION, parse_version
 from wintergarden.store.published import Published
 from wintergarden.wire.model_config_pb2 import ModelConfig
+
+_log = structlog.get_logger(__name__)
 
 _MAX_CONFIGURATION_BYTES = 2**20
 _MAX_FILE_BYTES = 64 * 2**20
@@ -51,7 +55,13 @@ class TritonSource:
             raise PermissionDenied(f"{self._root} may not be read by this process") from error
         except OSError as error:
             raise Unavailable(f"{self._root} cannot be read: {error}") from error
-        return {name: _look(self._root / name) for name in names}
+        shown = {}
+        for name in names:
+            try:
+                shown[name] = _look(self._root / name)
+            except OSError as error:  # one folder that cannot be read hides no other
+                _log.debug("model folder cannot be read", model=name, error=str(error))
+        return shown
 
     def configuration(self, name: str) -> ModelConfig:
         try:

@@ -7,6 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
+from wintergarden.errors import FailedPrecondition
+from wintergarden.store.labels import Labels
 from wintergarden.wire import open_inference_pb2 as pb
 
 X = np.ones((1, 4), np.float32)
@@ -168,3 +170,37 @@ def test_a_deleted_version_answers_what_it_was_given(world):
     for call in calls:
         assert world.arrays(call.result())["y"] == 2_000_000
     world.eventually(lambda: state(client, "patient", 1)[0] == "")
+
+
+def test_labels_of_the_store_choose_the_version(world):
+    world.publish("m", NEGATIVE)
+    world.publish("m", POSITIVE)
+    world.publish("m", POSITIVE)
+    _, client = world.serve(versions_served=1)
+    assert "not among the latest 1" in state(client, "m", 1)[1]
+    wanted = Labels(labels={"stable": 1, "next": 3}, split={"stable": 1.0})
+    world.store.set_labels("m", wanted)
+    world.eventually(lambda: client.infer("m", {"x": X})["logits"][0, 0] == -1)
+    np.testing.assert_array_equal(client.infer("m", {"x": X}, "next")["logits"], X)
+    np.testing.assert_array_equal(client.infer("m", {"x": X}, "stable")["logits"], -X)
+    assert code(client, "m", {"x": X}, "beta") is grpc.StatusCode.INVALID_ARGUMENT
+    shares = {"split": {"stable": 0.0, "next": 1.0}, "revision": 1}
+    world.store.set_labels("m", wanted.model_copy(update=shares))
+    world.eventually(lambda: client.infer("m", {"x": X})["logits"][0, 0] == 1)
+    with pytest.raises(FailedPrecondition, match="is called stable"):
+        world.store.delete("m", 1)
+
+
+def test_a_configuration_in_the_store_is_taken_up_while_serving(world):
+    world.publish("m", POSITIVE)
+    _, client = world.serve()
+
+    def configured():
+        return client.ModelConfig(pb.ModelConfigRequest(name="m")).config
+
+    assert configured().max_batch_size == 64
+    world.store.write_configuration("m", b"max_batch_size: 3 dynamic_batching { }")
+    world.eventually(lambda: configured().max_batch_size == 3)
+    world.store.write_configuration("m", b'backend: "python"')
+    world.eventually(lambda: "is not served here" in state(client, "m", 1)[1])
+    np.testing.assert_array_equal(client.infer("m", {"x": X})["logits"], X)

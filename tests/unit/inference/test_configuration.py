@@ -177,6 +177,12 @@ def test_narrower_dims_than_the_graph_are_held_to():
     assert bind(config, open_ended, open_ended, is_batched=True).inputs[0].shape == (-1, 7)
 
 
+def test_an_output_without_a_shape_in_the_graph_has_the_one_that_is_told():
+    unknown = (TensorSpec("y", "FP32", ()),)
+    config = read('max_batch_size: 2 output { name: "y" data_type: TYPE_FP32 dims: [ 5 ] }')
+    assert bind(config, INPUTS, unknown, is_batched=True).outputs[0].shape == (-1, 5)
+
+
 def completed(text, *, max_batch_size=64, device="cpu", is_batched=True):
     config = read(text)
     tensors = bind(config, INPUTS, OUTPUTS, is_batched=is_batched)
