@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from services.inference.metadata import SERVICE
 from services.inference.model_control import ModelControl
 from services.inference.shared_memory import CUDA, OFF, Regions
-from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.errors import InvalidArgument, NotFound, Unsupported
 from wintergarden.service.transport import Call, Route, unary
 from wintergarden.wire import open_inference_pb2 as pb
 
@@ -54,9 +54,9 @@ class Administration:
             unary(SERVICE, "SystemSharedMemoryStatus", self.shared_memory_status),
             unary(SERVICE, "SystemSharedMemoryRegister", self.register_shared_memory),
             unary(SERVICE, "SystemSharedMemoryUnregister", self.unregister_shared_memory),
-            unary(SERVICE, "CudaSharedMemoryStatus", self.refuse_cuda),
-            unary(SERVICE, "CudaSharedMemoryRegister", self.refuse_cuda),
-            unary(SERVICE, "CudaSharedMemoryUnregister", self.refuse_cuda),
+            unary(SERVICE, "CudaSharedMemoryStatus", self.cuda_shared_memory_status),
+            unary(SERVICE, "CudaSharedMemoryRegister", self.register_cuda_shared_memory),
+            unary(SERVICE, "CudaSharedMemoryUnregister", self.unregister_cuda_shared_memory),
             unary(SERVICE, "TraceSetting", self.trace_setting),
             unary(SERVICE, "LogSettings", self.log_settings),
         ]
@@ -127,8 +127,24 @@ class Administration:
         self._regions.unregister(request.name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
-    def refuse_cuda(self, request: Any, call: Call) -> Any:
+    def cuda_shared_memory_status(
+        self, request: pb.CudaSharedMemoryStatusRequest, call: Call
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        """There is none; clients that tidy up before they begin ask all the same."""
+        if request.name:
+            raise NotFound(f"no CUDA shared memory region {request.name!r:.200}; there are none")
+        return pb.CudaSharedMemoryStatusResponse()
+
+    def register_cuda_shared_memory(
+        self, request: pb.CudaSharedMemoryRegisterRequest, call: Call
+    ) -> pb.CudaSharedMemoryRegisterResponse:
         raise Unsupported(CUDA)
+
+    def unregister_cuda_shared_memory(
+        self, request: pb.CudaSharedMemoryUnregisterRequest, call: Call
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        """An unknown region is no error, as in Triton."""
+        return pb.CudaSharedMemoryUnregisterResponse()
 
     def trace_setting(self, request: pb.TraceSettingRequest, call: Call) -> pb.TraceSettingResponse:
         """Change what is named and answer with all; a setting without values is cleared."""

@@ -86,7 +86,7 @@ class App:
         regions = Regions() if settings.system_shared_memory else None
         return [
             *Servicer(self.repository, self._shared.tracing, regions).routes(),
-            *Metadata(self.repository, _extensions(settings)).routes(),
+            *Metadata(self.repository, _extensions(settings), settings.server_name).routes(),
             *Administration(
                 control=self.control,
                 regions=regions,

@@ -19,9 +19,12 @@ PLATFORM = "onnxruntime_onnx"  # Triton's name for it
 class Metadata:
     """Seven calls of the protocol and its extensions."""
 
-    def __init__(self, repository: Repository, extensions: Sequence[str]) -> None:
+    def __init__(
+        self, repository: Repository, extensions: Sequence[str], server_name: str = "wintergarden"
+    ) -> None:
         """`extensions`: those of Triton's names that hold here."""
         self._repository = repository
+        self._server_name = server_name
         self._extensions = tuple(extensions)
 
     def routes(self) -> list[Route]:
@@ -55,7 +58,7 @@ class Metadata:
         self, request: pb.ServerMetadataRequest, call: Call
     ) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(
-            name="wintergarden", version=wintergarden.__version__, extensions=self._extensions
+            name=self._server_name, version=wintergarden.__version__, extensions=self._extensions
         )
 
     def model_metadata(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from services.inference.codec import ResponseWriter
+from services.inference.responses import ResponseWriter
 from services.inference.scheduling import Scheduler
 from services.inference.signature import Signature
 from services.inference.traffic import Split
@@ -236,7 +236,8 @@ class Repository:
                 raise Unavailable("the model store is still being read; try again")
             names = {e.name for e in self.entries()}
             raise NotFound(
-                f"no model {name!r:.200}; models are {_listed(map(repr, sorted(names)))}"
+                f"Request for unknown model: no model {name!r:.200}; models are "  # Triton's words
+                f"{_listed(map(repr, sorted(names)))}"
             )
         if number is None:
             raise Unavailable(f"model {name!r} has no version to serve: {_reasons(entries)}")

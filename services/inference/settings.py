@@ -82,6 +82,11 @@ class InferenceSettings(ServiceSettings):
     log_directory: Path | None = Field(
         None, description="where LogSettings may write; none: to the standard error alone"
     )
+    server_name: str = Field(
+        "wintergarden",
+        min_length=1,
+        description="what ServerMetadata calls it; clients that insist on Triton want triton",
+    )
     processes: int = Field(
         1,
         ge=1,

@@ -140,7 +140,12 @@ def test_shared_memory_is_off_until_it_is_allowed(served):
 
 
 def test_cuda_shared_memory_needs_a_gpu(served):
-    error = refusal(served.client.CudaSharedMemoryStatus, pb.CudaSharedMemoryStatusRequest())
+    client = served.client
+    assert not client.CudaSharedMemoryStatus(pb.CudaSharedMemoryStatusRequest()).regions
+    client.CudaSharedMemoryUnregister(pb.CudaSharedMemoryUnregisterRequest())
+    error = refusal(
+        client.CudaSharedMemoryRegister, pb.CudaSharedMemoryRegisterRequest(name="a", byte_size=4)
+    )
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "GPU" in error.details()
 

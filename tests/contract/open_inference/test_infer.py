@@ -153,7 +153,11 @@ def version(r):
         (shape, "input 'x': shape [4, 2], needed is [-1, 4] (-1: any size)", "inputs.x"),
         (negative, "input 'x': shape [-1, 4] has a negative dimension", "inputs.x"),
         (byte_count, "input 'x': shape [2, 4] of FP32 needs 32 bytes, got 4", "inputs.x"),
-        (mixed, "has contents beside raw_input_contents; use one", "inputs.x"),
+        (
+            mixed,
+            "contents field must not be specified when using raw_input_contents for 'x'",
+            "inputs.x",
+        ),
         (duplicate, "input 'x': given twice", "inputs.x"),
         (missing, "input 'x': missing; needed are 'x' (FP32 [-1, 4])", "inputs.x"),
         (

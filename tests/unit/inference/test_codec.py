@@ -2,7 +2,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from services.inference import codec
+from services.inference import codec, responses
+from services.inference.asked import Asked
 from services.inference.scheduling import SequenceControl
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument, InvalidTensor
@@ -105,7 +106,7 @@ def one_raw_too_few(r):
         (negative, "input 'image': shape [-1, 2, 2] has a negative dimension"),
         (enormous, "larger than any memory"),
         (short, "input 'image': shape [2, 2, 2] of FP32 needs 32 bytes, got 3"),
-        (mixed, "input 'image': has contents beside raw_input_contents"),
+        (mixed, "contents field must not be specified when using raw_input_contents for 'image'"),
         (one_raw_too_few, "1 raw_input_contents for 2 inputs"),
     ],
 )
@@ -127,7 +128,7 @@ def test_typed_contents_in_the_wrong_field():
 
 
 def asked(outputs=(0, 1), **changes):
-    return codec.Asked([], tuple(outputs), changes.pop("forms", {}), **changes)
+    return Asked([], tuple(outputs), changes.pop("forms", {}), **changes)
 
 
 def test_what_a_request_says_beside_its_tensors():
@@ -221,7 +222,7 @@ def test_what_is_wrong_with_an_output_is_said(names, message):
 def test_answers_are_raw_and_of_the_outputs_wanted():
     outputs = [np.ones((2, 3), np.float32), np.array([4, 5])]
     response = pb.ModelInferResponse.FromString(
-        codec.ResponseWriter(SIGNATURE).write("id-1", asked((1, 0)), outputs)
+        responses.ResponseWriter(SIGNATURE).write("id-1", asked((1, 0)), outputs)
     )
     assert (response.model_name, response.model_version, response.id) == ("mixed", "3", "id-1")
     assert [(o.name, o.datatype, list(o.shape)) for o in response.outputs] == [
@@ -233,8 +234,8 @@ def test_answers_are_raw_and_of_the_outputs_wanted():
 
 
 def test_answers_of_other_shapes_and_other_outputs_do_not_mix(monkeypatch):
-    monkeypatch.setattr(codec, "_MAX_SHAPES", 3)
-    writer = codec.ResponseWriter(SIGNATURE)
+    monkeypatch.setattr(responses, "_MAX_SHAPES", 3)
+    writer = responses.ResponseWriter(SIGNATURE)
     for rows in (1, 2, 3, 2, 1, 3):
         outputs = [np.full((rows, 3), rows, np.float32), np.full(rows, rows)]
         for wanted in ([0], [1], [0, 1], [1, 0], range(2)):
@@ -247,7 +248,7 @@ def test_answers_of_other_shapes_and_other_outputs_do_not_mix(monkeypatch):
 
 
 def test_an_answer_of_parameters_alone():
-    written = codec.ResponseWriter(SIGNATURE).write(
+    written = responses.ResponseWriter(SIGNATURE).write(
         "x", asked(), [], parameters={"triton_final_response": True, "sequence_id": 7}
     )
     response = pb.ModelInferResponse.FromString(written)
@@ -268,7 +269,7 @@ def test_values_of_every_layout_are_written_row_major(form):
     datatype = "BOOL" if form == "bool" else "FP32"
     shape = (-1,) * array.ndim
     signature = Signature("m", "1", (), (TensorSpec("y", datatype, shape),), is_rowwise=False)
-    written = codec.ResponseWriter(signature).write("x", asked((0,)), [array])
+    written = responses.ResponseWriter(signature).write("x", asked((0,)), [array])
     response = pb.ModelInferResponse.FromString(written)
     assert tuple(response.outputs[0].shape) == array.shape
     assert list(response.raw_output_contents) == [array.tobytes()]
@@ -278,7 +279,7 @@ def test_texts_and_halves_of_every_length_are_written():
     signature = Signature(
         "m", "1", (), (TensorSpec("t", "BYTES", (-1,)), TensorSpec("h", "BF16", (-1,))), False
     )
-    writer = codec.ResponseWriter(signature)
+    writer = responses.ResponseWriter(signature)
     for text in ("", "a", "é" * 300):
         halves = np.array([1.5], ml_dtypes.bfloat16)
         written = writer.write("", asked(), [np.array([text], object), halves])
