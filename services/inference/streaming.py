@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from services.inference import codec
 from services.inference.inference_call import InferenceCall
+from services.inference.responses import in_stream
 from services.inference.scheduling import Array
 from wintergarden.service.errors import StatusError, status_of
 from wintergarden.service.transport import BidirectionalCall
@@ -62,7 +62,7 @@ class Stream:
 
     def send(self, response: bytes, *, is_final: bool) -> None:
         """A serialised ModelInferResponse."""
-        self._call.send(codec.in_stream(response))
+        self._call.send(in_stream(response))
         if is_final:
             self.settle()
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from services.inference import codec
+from services.inference import codec, responses
 from services.inference.classification import classify
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument
@@ -97,7 +97,7 @@ def test_a_request_gets_classes_beside_numbers() -> None:
     asked = codec.read(request, signature)
     scores = np.array([[1, 2, 3], [6, 5, 4]], np.float32)
     answer = pb.ModelInferResponse.FromString(
-        codec.ResponseWriter(signature).write("", asked, [scores, scores[:, :1]])
+        responses.ResponseWriter(signature).write("", asked, [scores, scores[:, :1]])
     )
     y, classes = answer.outputs
     assert (y.datatype, classes.datatype, list(classes.shape)) == ("FP32", "BYTES", [2, 2])

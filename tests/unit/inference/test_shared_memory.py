@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.inference import codec
+from services.inference import codec, responses
 from services.inference.shared_memory import Regions
 from services.inference.signature import Signature
 from wintergarden.errors import (
@@ -87,7 +87,7 @@ def test_outputs_are_put_where_they_are_asked_for(regions: Regions, shared: Path
     asked = codec.read(made, SIGNATURE, regions)
     outputs = [X, np.array(["ab", "ü"], object)]
     answer = pb.ModelInferResponse.FromString(
-        codec.ResponseWriter(SIGNATURE).write("7", asked, outputs)
+        responses.ResponseWriter(SIGNATURE).write("7", asked, outputs)
     )
     texts, y = answer.outputs
     assert (texts.name, texts.datatype, list(texts.shape)) == ("t", "BYTES", [2])
@@ -107,7 +107,7 @@ def test_an_output_that_does_not_fit_is_refused_and_written_nowhere(
     place(made.outputs.add(name="y").parameters, "r", 15)
     asked = codec.read(made, SIGNATURE, regions)
     with pytest.raises(InvalidArgument, match="output 'y': 16 bytes do not fit into the 15 bytes"):
-        codec.ResponseWriter(SIGNATURE).write("", asked, [X, np.array([], object)])
+        responses.ResponseWriter(SIGNATURE).write("", asked, [X, np.array([], object)])
     assert shared.read_bytes() == bytes(64)
 
 
@@ -117,7 +117,7 @@ def test_a_region_in_use_outlives_its_name_and_its_object(regions: Regions, shar
     asked = codec.read(made, SIGNATURE, regions)
     regions.unregister("r")
     shared.unlink()
-    assert codec.ResponseWriter(SIGNATURE).write("", asked, [X, np.array([], object)])
+    assert responses.ResponseWriter(SIGNATURE).write("", asked, [X, np.array([], object)])
     with pytest.raises(NotFound, match="no shared memory region 'r'; registered are none"):
         codec.read(made, SIGNATURE, regions)
 
