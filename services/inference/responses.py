@@ -1,4 +1,4 @@
-"""Answers as ModelInferResponse messages: raw contents always, since tritonclient reads no other."""
+"""Answers as ModelInferResponse messages, raw contents always: tritonclient reads no other."""
 
 from __future__ import annotations
 

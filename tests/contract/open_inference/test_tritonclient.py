@@ -45,15 +45,3 @@ def test_a_user_of_triton_changes_the_address_and_nothing_else(served, python, t
             np.testing.assert_allclose(
                 answers["probabilities"][i], probabilities, rtol=0, atol=1e-6
             )
-
-
-def test_shared_memory(explicit, python):
-    address = f"127.0.0.1:{explicit.app.server.ports[0]}"
-    ran = subprocess.run(
-        [python, CLIENT.with_name("use_shared_memory.py"), address],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stderr
