@@ -20,6 +20,7 @@ from services.inference.sources.source import Source, VersionFiles
 from services.inference.variants import file_name
 from wintergarden.errors import InvalidArgument, NotFound, WintergardenError
 from wintergarden.runtime.rehearsal import Rehearsal
+from wintergarden.store.names import validate_model_name
 from wintergarden.store.published import Published
 from wintergarden.wire.model_config_pb2 import ModelConfig
 
@@ -167,6 +168,7 @@ class ExplicitControl:
                 self._repository.relabel(name, labels)
 
     def _load_given(self, name: str, config: ModelConfig, files: Mapping[str, bytes]) -> None:
+        validate_model_name(name)
         with Overrides(name, files) as overrides, self._locks[name]:
             if self._rehearsal is not None:
                 for graph in overrides.graphs(file_name(config)):
