@@ -100,14 +100,23 @@ class Loader:
         for field in configuration.without_effect(full):
             _log.info("configuration without effect", model=name, field=field)
         if is_ensemble(full):
-            return self._compose(version, full, started)
+            return self._compose(version, files, full, started)
         return self._load_graph(version, files, full, started)
 
-    def _compose(self, version: int, config: ModelConfig, started: float) -> Model:
+    def _compose(
+        self, version: int, files: VersionFiles, config: ModelConfig, started: float
+    ) -> Model:
         plan = EnsemblePlan.of(config)
         scheduler: Ensemble[Any] = Ensemble(plan, self._resolve)
         is_batched = config.max_batch_size > 0
-        signature = Signature(config.name, str(version), plan.inputs, plan.outputs, is_batched)
+        signature = Signature(
+            config.name,
+            str(version),
+            plan.inputs,
+            plan.outputs,
+            is_batched,
+            labels=_labels(config, plan.outputs, files),
+        )
         config.platform = config.platform or ENSEMBLE
         seconds = perf_counter() - started
         _log.info("ensemble composed", model=config.name, version=version, steps=len(plan.steps))

@@ -76,6 +76,17 @@ def test_an_ensemble_answers_as_its_models_would(world, repository):
         check(client, image(range(rows)))
 
 
+def test_an_ensembles_output_has_labels_of_its_own(world, repository):
+    labelled = ENSEMBLE.replace('name: "ORDER"', 'name: "ORDER" label_filename: "labels.txt"')
+    (repository / "both" / "config.pbtxt").write_text(labelled)
+    (repository / "both" / "labels.txt").write_text("left\nright\n")
+    _, client = world.serve(store_uri=str(repository))
+    request = world.request("both", {"IMAGE": np.array([[1, 2]], np.float32)})
+    request.outputs.add(name="ORDER").parameters["classification"].int64_param = 1
+    (classes,) = world.arrays(client.ModelInfer(request)).values()
+    assert classes.tolist() == [[b"1:0:left"]]
+
+
 def test_many_callers_and_the_statistics_of_all_models(world, repository):
     _, client = world.serve(store_uri=str(repository))
     faults = []
