@@ -57,11 +57,8 @@ class Stubs:
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
         for name, method in methods(SERVICE).items():
-            if method.is_client_streaming:
-                connect = channel.stream_stream
-            else:
-                connect = channel.unary_unary
-            stub = connect(
+            kind = channel.stream_stream if method.is_client_streaming else channel.unary_unary
+            stub = kind(
                 method.path,
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.response.FromString,
