@@ -99,9 +99,12 @@ class Loader:
         configuration.check_supported(full)
         for field in configuration.without_effect(full):
             _log.info("configuration without effect", model=name, field=field)
-        if is_ensemble(full):
-            return self._compose(version, files, full, started)
-        return self._load_graph(version, files, full, started)
+        try:
+            if is_ensemble(full):
+                return self._compose(version, files, full, started)
+            return self._load_graph(version, files, full, started)
+        finally:
+            files.close()
 
     def _compose(
         self, version: int, files: VersionFiles, config: ModelConfig, started: float

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from services.inference import variants, warmup
 from services.inference.low_priority import at_low_priority
@@ -20,10 +16,6 @@ from wintergarden.runtime import RuntimeOptions, Session, open_session
 from wintergarden.store import golden
 from wintergarden.wire.model_config_pb2 import ModelConfig
 from wintergarden.wire.tensors import dtype_of
-
-# ONNX Runtime parses bytes under Python's lock, a file without: above this size the stop is felt
-# by every request.
-_LONG_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,7 @@ def open_version(
     recorded = golden.read_golden(examples) if examples is not None else None
 
     def opened(count: int) -> Session:
-        with _file_of(content) as model:
-            session = open_session(model, replace(options, intra_op_threads=count))
+        session = open_session(content, replace(options, intra_op_threads=count))
         if recorded is not None and files.manifest is not None:
             tolerance = files.manifest.tolerances.get(precision)
             if tolerance is None:
@@ -133,19 +124,3 @@ def _row_seconds(session: Session, row: Feeds) -> float:
         return warmup.run_times(session.run, row, max_rows=0)[1]
     except InvalidTensor:
         return math.inf
-
-
-@contextmanager
-def _file_of(content: bytes | Path) -> Iterator[bytes | Path]:
-    """Long content as a file without a name, which nobody else can change."""
-    if isinstance(content, Path) or len(content) < _LONG_BYTES or sys.platform != "linux":
-        yield content
-        return
-    descriptor = os.memfd_create("model.onnx")
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        yield Path(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)

@@ -54,7 +54,13 @@ def warm_up(prepared: Prepared) -> dict[int, float]:
     max_rows = config.max_batch_size if prepared.signature.is_rowwise else 0
     preferred = config.dynamic_batching.preferred_batch_size
     try:
-        return warmup.run_times(opened.session.run, opened.row, max_rows, preferred)
+        return warmup.run_times(
+            opened.session.run,
+            opened.row,
+            max_rows,
+            preferred,
+            warms_all=opened.session.device != "cpu",
+        )
     except InvalidTensor as error:
         # Made-up examples do not suit every imported model; real requests may.
         if opened.is_recorded:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from wintergarden.errors import DataLoss, NotFound
 from wintergarden.store.cache import Cache, fingerprint
-from wintergarden.store.directory import translate
+from wintergarden.store.directory import pieces, translate
 from wintergarden.store.manifest import FileInfo, Manifest
 from wintergarden.store.names import version_key
 from wintergarden.store.objects import Objects
@@ -62,6 +63,34 @@ class Artefact:
             FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
         )
         return content
+
+    def copy(self, name: str, descriptor: int) -> None:
+        """Write the file's bytes to an open file; they are verified on the way.
+
+        As `read`, for files that are better not held in memory twice.
+
+        Raises:
+            NotFound: the version has no such file.
+            DataLoss: the file is missing, or is not what the manifest says; what was written is
+                not to be used.
+        """
+        expected = self._expected(name)
+        path = self._objects.local_path(f"{self._folder}/{name}") or self.path(name)
+        digest, size = hashlib.sha256(), 0
+        try:
+            for piece in pieces(path):
+                digest.update(piece)
+                size += len(piece)
+                if size > expected.bytes:
+                    break
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        except FileNotFoundError as error:
+            raise self._missing(name) from error
+        except OSError as error:
+            raise translate(error, "copy", path) from error
+        self._compare(name, expected, FileInfo(sha256=digest.hexdigest(), bytes=size))
 
     def _expected(self, name: str) -> FileInfo:
         expected = self.manifest.files.get(name)

@@ -31,6 +31,9 @@ class VersionFiles(Protocol):
             InvalidArgument: the name leads out of the version's folder.
         """
 
+    def close(self) -> None:
+        """Keep nothing open; a session has read its file by now."""
+
     def golden(self) -> bytes | None:
         """Recorded inputs and outputs, to be replayed before the version is served."""
 

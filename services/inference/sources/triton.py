@@ -97,6 +97,9 @@ class FolderFiles:
     def model(self, file_name: str) -> Path:
         return confined_file(self._version, file_name, self._label)
 
+    def close(self) -> None:
+        pass
+
     def golden(self) -> bytes | None:
         return None
 

@@ -305,7 +305,7 @@ def test_a_cached_model_answers_again_without_a_run(store):
 
 
 def test_a_long_graph_is_read_from_a_file_without_a_name(store, monkeypatch):
-    monkeypatch.setattr("services.inference.opening._LONG_BYTES", 1)
+    monkeypatch.setattr("services.inference.sources.store._LONG_BYTES", 1)
     model = load(store, publish(store, DOUBLING, 2 * X))
     np.testing.assert_array_equal(infer(model, X)[0], 2 * X)
 

@@ -53,6 +53,20 @@ def test_run_times_double_up_to_the_limit(session_of):
     assert list(warmup.run_times(session.run, row, max_rows=0)) == [1]
 
 
+def test_sizes_between_are_warmed_up_where_that_is_asked_for(session_of):
+    session = session_of(TOKENS)
+    seen = []
+
+    def run(feeds):
+        seen.append(len(feeds["x"]))
+        return session.run(feeds)
+
+    row = warmup.example(session.inputs)
+    times = warmup.run_times(run, row, 8, preferred=[6, 100], warms_all=True)
+    assert list(times) == [1, 2, 4, 6, 8]
+    assert set(seen) == set(range(1, 9))
+
+
 def test_warming_up_ends_once_runs_are_long(session_of, monkeypatch):
     monkeypatch.setattr(warmup, "_LONG_RUN_S", 0.0)
     session = session_of(INDEPENDENT)
