@@ -38,9 +38,12 @@ def batches(requests: Iterable[R], max_rows: int) -> Iterator[list[R]]:
 
 
 def merge(batch: Sequence[Request]) -> list[Array | None]:
-    """The feeds of one run: every input's arrays, one request after the other."""
+    """The feeds of one run: every input's arrays, one request after the other.
+
+    A request's arrays may lie anywhere in its message, those of a run begin at whole elements.
+    """
     if len(batch) == 1:
-        return list(batch[0].feeds)
+        return [f if f is None or f.flags.aligned else f.copy() for f in batch[0].feeds]
     columns = zip(*(r.feeds for r in batch), strict=True)
     return [_concatenated(column) for column in columns]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from services.inference import codec
+from services.inference.asked import Asked
 from services.inference.repository import Model
 from services.inference.scheduling import Array, SequenceControl
-from services.inference.shared_memory import Regions
 from wintergarden.errors import Cancelled, DeadlineExceeded
-from wintergarden.wire import open_inference_pb2 as pb
 
 
 class Reply(Protocol):
@@ -34,32 +32,28 @@ class InferenceCall:
         "arrived_ns", "feeds", "form", "id", "model", "priority", "rows", "sequence", "timeout_us",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  keywords cost time, once per call
         self,
         reply: Reply,
-        request: pb.ModelInferRequest,
+        request_id: str,
         model: Model,
+        asked: Asked,
+        feeds: Sequence[Array | None],
+        rows: int,
+        form: Hashable,
         arrived_ns: int,
-        regions: Regions | None,
     ) -> None:
-        """Reads the request as one for `model`.
-
-        Raises:
-            InvalidArgument: it does not fit the model.
-            Unsupported: it asks for an extension that is not served.
-        """
-        signature = model.signature
-        asked = codec.read(request, signature, regions)
+        """What is asked of `model`, with these feeds in place of those of `asked`."""
         self.model = model
         self.arrived_ns = arrived_ns
-        self.feeds: Sequence[Array | None] = asked.feeds
-        self.rows: int = signature.rows(asked.feeds)
-        self.form: Hashable = signature.form(asked.feeds)
+        self.feeds = feeds
+        self.rows = rows
+        self.form = form
         self.priority: int = asked.priority
         self.timeout_us: int = asked.timeout_us
         self.sequence: SequenceControl | None = asked.sequence
+        self.id = request_id
         self._asked = asked
-        self.id: str = request.id
         self._reply = reply
 
     @property

@@ -11,6 +11,7 @@ from services.inference.scheduling import Array
 from services.inference.signature import Signature
 from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire import tensors
+from wintergarden.wire.varint import varint
 
 _MAX_SHAPES = 1024
 # Tags of ModelInferResponse's fields `id` and `raw_output_contents`, as they are serialised.
@@ -69,12 +70,12 @@ class ResponseWriter:
         for head, i in zip(heads, wanted, strict=True):
             if i in self._converted:
                 content = tensors.encode(outputs[i])
-                parts += (head, _varint(len(content)), content)
+                parts += (head, varint(len(content)), content)
             else:
                 parts += (head, outputs[i])
         if request_id:
             encoded = request_id.encode()
-            parts += (_ID, _varint(len(encoded)), encoded)
+            parts += (_ID, varint(len(encoded)), encoded)
         try:
             return b"".join(parts)  # type: ignore[arg-type]  # arrays are buffers
         except TypeError:  # not contiguous
@@ -89,9 +90,7 @@ class ResponseWriter:
         for i in wanted:
             spec = self._signature.outputs[i]
             start.outputs.add(name=spec.name, datatype=spec.datatype, shape=outputs[i].shape)
-        heads = [
-            _RAW if i in self._converted else _RAW + _varint(outputs[i].nbytes) for i in wanted
-        ]
+        heads = [_RAW if i in self._converted else _RAW + varint(outputs[i].nbytes) for i in wanted]
         heads[0] = start.SerializeToString() + heads[0]
         if len(self._heads) >= _MAX_SHAPES:
             self._heads.clear()  # shapes without end, such as texts of every length
@@ -146,14 +145,4 @@ class ResponseWriter:
 
 def in_stream(response: bytes) -> bytes:
     """A serialised ModelInferResponse as the content of a ModelStreamInferResponse."""
-    return _IN_STREAM + _varint(len(response)) + response
-
-
-def _varint(value: int) -> bytes:
-    """https://protobuf.dev/programming-guides/encoding/#varints"""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return _IN_STREAM + varint(len(response)) + response

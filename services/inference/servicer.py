@@ -8,7 +8,9 @@ from typing import Any
 
 import structlog
 
+from services.inference import codec
 from services.inference.inference_call import InferenceCall
+from services.inference.known_requests import KnownRequests
 from services.inference.metadata import SERVICE
 from services.inference.mirror import mirror
 from services.inference.repository import Model, Repository
@@ -17,7 +19,7 @@ from services.inference.shared_memory import Regions
 from services.inference.statistics import Failure
 from services.inference.streaming import Stream, StreamedInference, StreamedRequest
 from services.inference.tracing import Tracing
-from wintergarden.errors import Unsupported, WintergardenError
+from wintergarden.errors import InvalidArgument, Unsupported, WintergardenError
 from wintergarden.service.transport import (
     BidirectionalCall,
     Call,
@@ -25,7 +27,6 @@ from wintergarden.service.transport import (
     bidirectional,
     parse,
 )
-from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire.pool import methods
 
 INFER = methods(SERVICE)["ModelInfer"]
@@ -46,6 +47,7 @@ class Servicer:
         self._repository = repository
         self._tracing = tracing
         self._regions = regions
+        self._known = KnownRequests()
 
     def routes(self) -> list[Route]:
         return [
@@ -59,7 +61,7 @@ class Servicer:
         together: dict[Model, list[InferenceCall]] = {}
         for call in calls:
             try:
-                inference = self._read(InferenceCall, call, parse(INFER, call.payload), arrived_ns)
+                inference = self._read(InferenceCall, call, arrived_ns)
                 if inference.model.is_decoupled:
                     raise _needs_stream(inference.model)
             except Exception as error:
@@ -79,28 +81,39 @@ class Servicer:
 
     def _infer_streamed(self, request: StreamedRequest) -> None:
         try:
-            message = parse(INFER, request.payload)
-            request.id = message.id
-            inference = self._read(StreamedInference, request, message, perf_counter_ns())
+            inference = self._read(StreamedInference, request, perf_counter_ns())
+            request.id = inference.id
         except Exception as error:
+            request.id = _id_of(request.payload)
             _log.debug("not inferred", failure=Failure.OTHER, error=repr(error))
             request.fail(error)
         else:
             self._submit(inference.model, [inference])
 
-    def _read(
-        self, kind: type[Any], reply: Any, request: pb.ModelInferRequest, arrived_ns: int
-    ) -> Any:
+    def _read(self, make: type[Any], reply: Any, arrived_ns: int) -> Any:
+        known = self._known.find(reply.payload)
+        if known is not None:
+            kind, request_id, feeds = known
+            model = self._repository.resolve(kind.name, kind.version)
+            if model.signature is kind.signature:
+                return make(
+                    reply, request_id, model, kind.asked, feeds, kind.rows, kind.form, arrived_ns
+                )
+        request = parse(INFER, reply.payload)
         model = self._repository.resolve(
             request.model_name,
             request.model_version,
             continued_sequence(request.parameters) if request.parameters else None,
         )
+        signature = model.signature
         try:
-            return kind(reply, request, model, arrived_ns, self._regions)
+            asked = codec.read(request, signature, self._regions)
+            rows, form = signature.rows(asked.feeds), signature.form(asked.feeds)
         except WintergardenError:
             model.scheduler.statistics.failed(Failure.OTHER)
             raise
+        self._known.remember(reply.payload, request, signature, asked)
+        return make(reply, request.id, model, asked, asked.feeds, rows, form, arrived_ns)
 
     def _submit(self, model: Model, inferences: Sequence[InferenceCall]) -> None:
         shadow = self._repository.shadow(model.name)
@@ -117,3 +130,11 @@ def _needs_stream(model: Model) -> Unsupported:
         f"{model.signature.label} may answer a request any number of times (decoupled); "
         "use ModelStreamInfer"
     )
+
+
+def _id_of(payload: bytes) -> str:
+    """Of a request that could not be read."""
+    try:
+        return str(parse(INFER, payload).id)
+    except InvalidArgument:
+        return ""
