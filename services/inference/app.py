@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from services.inference.administration import Administration
-from services.inference.loader import Loader, LoaderOptions
-from services.inference.log_settings import LogSettings
-from services.inference.metadata import SERVICE, Metadata
+from services.inference.loading.loader import Loader, LoaderOptions
 from services.inference.metrics import InferenceCollector
-from services.inference.model_control import ModelControl
-from services.inference.modes import ControlOptions, create_control
 from services.inference.processes.membership import Alone, Membership
 from services.inference.processes.parent import Parent
-from services.inference.repository import Repository
-from services.inference.resources import ResourcePool
-from services.inference.response_cache import ResponseCache
-from services.inference.server_wide import ServerWide
-from services.inference.servicer import Servicer
+from services.inference.protocol.administration import Administration
+from services.inference.protocol.log_settings import LogSettings
+from services.inference.protocol.metadata import SERVICE, Metadata
+from services.inference.protocol.servicer import Servicer
+from services.inference.protocol.shared_memory import Regions
+from services.inference.repository.control import ModelControl
+from services.inference.repository.modes import ControlOptions, create_control
+from services.inference.repository.repository import Repository
+from services.inference.scheduling.resources import ResourcePool
+from services.inference.scheduling.response_cache import ResponseCache
+from services.inference.scheduling.server_wide import ServerWide
 from services.inference.settings import InferenceSettings
-from services.inference.shared_memory import Regions
 from services.inference.sources import open_source
-from services.inference.tracing import Tracing
+from services.inference.tracing.sampling import Tracing
 from wintergarden.service.transport import Route, ServerOptions
 
 # A load holds one until it is done; readiness and metadata must find another.

@@ -14,8 +14,8 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from services.inference.repository import Model, Repository, State
-from services.inference.statistics import Counts, Failure
+from services.inference.repository.repository import Model, Repository, State
+from services.inference.scheduling.statistics import Counts, Failure
 
 _LABELS = ("model", "version")
 _NS_PER_US = 1_000

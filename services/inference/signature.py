@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from services.inference.scheduling import Array
+from services.inference.scheduling.scheduler import Array
 from wintergarden.errors import InvalidTensor
 from wintergarden.runtime import TensorSpec
 

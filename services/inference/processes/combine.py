@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from services.inference.repository import State
+from services.inference.repository.repository import State
 from wintergarden.wire import open_inference_pb2 as pb
 
 

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 import structlog
 
-from services.inference.metadata import SERVICE
 from services.inference.processes import combine, paths
 from services.inference.processes.desired_state import (
     CHANGES,
@@ -22,6 +21,7 @@ from services.inference.processes.link import Link
 from services.inference.processes.members import Members, first_error
 from services.inference.processes.published import Catalogue
 from services.inference.processes.rendezvous import Rendezvous
+from services.inference.protocol.metadata import SERVICE
 from services.inference.sources.source import Source
 from wintergarden.errors import Unavailable
 from wintergarden.service.errors import StatusError

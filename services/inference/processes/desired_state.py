@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from services.inference.metadata import SERVICE
+from services.inference.protocol.metadata import SERVICE
 from wintergarden.wire import open_inference_pb2 as pb
 
 LOAD = f"/{SERVICE}/RepositoryModelLoad"

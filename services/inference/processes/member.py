@@ -11,14 +11,14 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.inference.model_control import Load
 from services.inference.processes import paths
 from services.inference.processes.coordinator import HANDED_ON
 from services.inference.processes.late_server import LateServer
 from services.inference.processes.link import Link
 from services.inference.processes.owner import INFER, OWNER, AtOwner
 from services.inference.processes.published import ParentsSource
-from services.inference.repository import Model
+from services.inference.repository.control import Load
+from services.inference.repository.repository import Model
 from services.inference.sources.source import Source, VersionFiles
 from wintergarden.errors import FailedPrecondition, Unsupported, WintergardenError
 from wintergarden.service.transport import Call, Route, Server, ServerOptions, create_server

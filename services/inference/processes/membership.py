@@ -7,7 +7,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from services.inference.model_control import Load
+from services.inference.repository.control import Load
 from services.inference.sources.source import Source
 from wintergarden.service.transport import Route, Server, ServerOptions, create_server
 

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from services.inference.inference_call import InferenceCall
-from services.inference.metadata import SERVICE
 from services.inference.processes.link import Link
-from services.inference.scheduling import Array, Request
+from services.inference.protocol.inference_call import InferenceCall
+from services.inference.protocol.metadata import SERVICE
+from services.inference.protocol.streaming import FINAL_RESPONSE, StreamedInference
+from services.inference.scheduling.scheduler import Array, Request
+from services.inference.scheduling.statistics import Failure, Statistics
 from services.inference.signature import Signature
-from services.inference.statistics import Failure, Statistics
-from services.inference.streaming import FINAL_RESPONSE, StreamedInference
 from wintergarden.errors import Overloaded
 from wintergarden.service.transport import Call
 from wintergarden.wire import open_inference_pb2 as pb

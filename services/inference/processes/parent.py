@@ -15,7 +15,6 @@ from time import sleep
 
 from prometheus_client import CollectorRegistry
 
-from services.inference.metadata import SERVICE
 from services.inference.processes import paths
 from services.inference.processes.children import Children
 from services.inference.processes.coordinator import Coordinator
@@ -23,6 +22,7 @@ from services.inference.processes.link import Link
 from services.inference.processes.member import child_socket, parent_socket
 from services.inference.processes.metrics import SumCollector
 from services.inference.processes.watchdog import Watchdog
+from services.inference.protocol.metadata import SERVICE
 from services.inference.settings import InferenceSettings
 from services.inference.sources import open_source
 from wintergarden.errors import FailedPrecondition, InvalidArgument, Unavailable

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from services.inference.scheduling import Array, Scheduler, SequenceControl
+from services.inference.scheduling.scheduler import Array, Scheduler, SequenceControl
 from services.inference.signature import Signature
 from wintergarden.errors import DeadlineExceeded
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.inference import warmup
 from services.inference.configuration.support import is_ensemble
-from services.inference.loader import Loader, LoaderOptions
-from services.inference.repository import Model
-from services.inference.scheduling import Array
+from services.inference.loading import warmup
+from services.inference.loading.loader import Loader, LoaderOptions
+from services.inference.loading.variants import Device
+from services.inference.repository.repository import Model
+from services.inference.scheduling.scheduler import Array
 from services.inference.sources import Source
 from services.inference.tune.candidate import Candidate
 from services.inference.tune.load import Measurement, measure
-from services.inference.variants import Device
 from wintergarden.errors import NotFound, Unsupported
 from wintergarden.store import golden
 from wintergarden.wire.model_config_pb2 import ModelConfig

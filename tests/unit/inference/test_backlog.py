@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.backlog import Backlog
-from services.inference.plan import Plan, QueuePolicy
-from services.inference.room import Room
-from services.inference.server_wide import ServerWide
+from services.inference.scheduling.backlog import Backlog
+from services.inference.scheduling.plan import Plan, QueuePolicy
+from services.inference.scheduling.room import Room
+from services.inference.scheduling.server_wide import ServerWide
 from wintergarden.errors import Cancelled, Overloaded
 
 SERIAL = count()

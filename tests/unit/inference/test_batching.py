@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.batching import batches, merge, split
+from services.inference.scheduling.batching import batches, merge, split
 
 
 class Waiting:

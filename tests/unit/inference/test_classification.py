@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from services.inference import codec, responses
-from services.inference.classification import classify
+from services.inference.protocol import codec, responses
+from services.inference.protocol.classification import classify
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument
 from wintergarden.runtime import TensorSpec

@@ -2,9 +2,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from services.inference import codec, responses
-from services.inference.asked import Asked
-from services.inference.scheduling import SequenceControl
+from services.inference.protocol import codec, responses
+from services.inference.protocol.asked import Asked
+from services.inference.scheduling.scheduler import SequenceControl
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument, InvalidTensor
 from wintergarden.runtime import TensorSpec

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.engine import Engine
-from services.inference.plan import Plan, QueuePolicy, Resource
-from services.inference.resources import ResourcePool
-from services.inference.server_wide import ServerWide
-from services.inference.statistics import Failure
+from services.inference.scheduling.engine import Engine
+from services.inference.scheduling.plan import Plan, QueuePolicy, Resource
+from services.inference.scheduling.resources import ResourcePool
+from services.inference.scheduling.server_wide import ServerWide
+from services.inference.scheduling.statistics import Failure
 from wintergarden.errors import (
     Cancelled,
     DeadlineExceeded,

@@ -11,16 +11,16 @@ from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.engine import Engine, Plan
-from services.inference.ensemble import Ensemble
-from services.inference.ensemble_plan import EnsemblePlan, dependencies
-from services.inference.repository import Model
-from services.inference.scheduling import SequenceControl
-from services.inference.sequence_plan import SequencePlan
-from services.inference.sequences import SequenceScheduler
+from services.inference.ensembles.ensemble import Ensemble
+from services.inference.ensembles.plan import EnsemblePlan, dependencies
+from services.inference.repository.repository import Model
+from services.inference.scheduling.engine import Engine, Plan
+from services.inference.scheduling.scheduler import SequenceControl
+from services.inference.scheduling.statistics import Failure, Statistics
+from services.inference.scheduling.timer import Timer
+from services.inference.sequences.plan import SequencePlan
+from services.inference.sequences.scheduler import SequenceScheduler
 from services.inference.signature import Signature
-from services.inference.statistics import Failure, Statistics
-from services.inference.timer import Timer
 from wintergarden.errors import (
     Cancelled,
     FailedPrecondition,

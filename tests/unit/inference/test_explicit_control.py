@@ -7,9 +7,9 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from services.inference.explicit_control import ExplicitControl
-from services.inference.loader import Loader, LoaderOptions
-from services.inference.repository import Repository, State
+from services.inference.loading.loader import Loader, LoaderOptions
+from services.inference.repository.explicit import ExplicitControl
+from services.inference.repository.repository import Repository, State
 from services.inference.sources import open_source
 from wintergarden.errors import (
     InvalidArgument,
@@ -210,7 +210,7 @@ def test_names_of_files_are_confined(world, tmp_path, path):
 
 
 def test_files_are_bounded(world, monkeypatch):
-    monkeypatch.setattr("services.inference.overrides._MAX_BYTES", 10)
+    monkeypatch.setattr("services.inference.repository.overrides._MAX_BYTES", 10)
     with pytest.raises(TooLarge, match="at most"):
         world.control.load("a", None, {"file:1/model.onnx": b"x" * 11})
 

@@ -1,5 +1,5 @@
-from services.inference.inline import InlineAllowance
-from services.inference.plan import Plan, QueuePolicy, Resource
+from services.inference.scheduling.inline import InlineAllowance
+from services.inference.scheduling.plan import Plan, QueuePolicy, Resource
 
 MS = 1_000_000
 

@@ -6,8 +6,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference import codec
-from services.inference.known_requests import KnownRequests
+from services.inference.protocol import codec
+from services.inference.protocol.known_requests import KnownRequests
 from services.inference.signature import Signature
 from wintergarden.errors import WintergardenError
 from wintergarden.runtime import TensorSpec

@@ -9,13 +9,13 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from services.inference.loader import Loader, LoaderOptions
-from services.inference.low_priority import at_low_priority
-from services.inference.plan import QueuePolicy, Resource
-from services.inference.repository import Repository
-from services.inference.resources import ResourcePool
-from services.inference.response_cache import ResponseCache
-from services.inference.server_wide import ServerWide
+from services.inference.loading.loader import Loader, LoaderOptions
+from services.inference.loading.low_priority import at_low_priority
+from services.inference.repository.repository import Repository
+from services.inference.scheduling.plan import QueuePolicy, Resource
+from services.inference.scheduling.resources import ResourcePool
+from services.inference.scheduling.response_cache import ResponseCache
+from services.inference.scheduling.server_wide import ServerWide
 from services.inference.sources.store import StoreSource
 from wintergarden.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.runtime.providers import cuda_problem

@@ -3,7 +3,7 @@ import logging as standard
 import pytest
 import structlog
 
-from services.inference.log_settings import LogSettings
+from services.inference.protocol.log_settings import LogSettings
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.service import logging
 from wintergarden.service.settings import ProcessSettings

@@ -1,12 +1,12 @@
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.inference.engine import Engine
 from services.inference.metrics import InferenceCollector
-from services.inference.plan import Plan
-from services.inference.repository import Entry, Model, Repository, State
+from services.inference.repository.repository import Entry, Model, Repository, State
+from services.inference.scheduling.engine import Engine
+from services.inference.scheduling.plan import Plan
+from services.inference.scheduling.statistics import Failure
 from services.inference.signature import Signature
-from services.inference.statistics import Failure
 
 
 class Idle:

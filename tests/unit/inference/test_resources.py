@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.plan import Resource
-from services.inference.resources import ResourcePool
+from services.inference.scheduling.plan import Resource
+from services.inference.scheduling.resources import ResourcePool
 from wintergarden.errors import FailedPrecondition
 
 

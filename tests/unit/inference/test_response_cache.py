@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.engine import Engine
-from services.inference.plan import Plan
-from services.inference.response_cache import CachingScheduler, ResponseCache, digest
-from services.inference.scheduling import SequenceControl
+from services.inference.scheduling.engine import Engine
+from services.inference.scheduling.plan import Plan
+from services.inference.scheduling.response_cache import CachingScheduler, ResponseCache, digest
+from services.inference.scheduling.scheduler import SequenceControl
 
 
 class Asked:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf import text_format
 
-from services.inference.runtime_options import runtime_options
+from services.inference.loading.runtime_options import runtime_options
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.wire.model_config_pb2 import ModelConfig

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from services.inference.engine import Engine, Plan
-from services.inference.scheduling import SequenceControl
-from services.inference.sequence_plan import SequencePlan, own_tensors
-from services.inference.sequences import SequenceScheduler
-from services.inference.statistics import Failure
-from services.inference.timer import Timer
+from services.inference.scheduling.engine import Engine, Plan
+from services.inference.scheduling.scheduler import SequenceControl
+from services.inference.scheduling.statistics import Failure
+from services.inference.scheduling.timer import Timer
+from services.inference.sequences.plan import SequencePlan, own_tensors
+from services.inference.sequences.scheduler import SequenceScheduler
 from wintergarden.errors import (
     Cancelled,
     DeadlineExceeded,

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.inference.engine import Engine, Plan
-from services.inference.scheduling import SequenceControl
-from services.inference.sequence_plan import SequencePlan
-from services.inference.sequences import SequenceScheduler
+from services.inference.scheduling.engine import Engine, Plan
+from services.inference.scheduling.scheduler import SequenceControl
+from services.inference.sequences.plan import SequencePlan
+from services.inference.sequences.scheduler import SequenceScheduler
 from wintergarden.errors import (
     Cancelled,
     DeadlineExceeded,

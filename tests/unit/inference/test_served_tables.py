@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from services.inference.lifecycle import Lifecycle
-from services.inference.repository import Entry, Model, Repository, State
+from services.inference.repository.lifecycle import Lifecycle
+from services.inference.repository.repository import Entry, Model, Repository, State
+from services.inference.repository.traffic import Split
+from services.inference.scheduling.statistics import Statistics
 from services.inference.signature import Signature
-from services.inference.statistics import Statistics
-from services.inference.traffic import Split
 from wintergarden.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from wintergarden.runtime import TensorSpec
 from wintergarden.store.labels import Labels

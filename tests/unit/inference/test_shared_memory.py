@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.inference import codec, responses
-from services.inference.shared_memory import Regions
+from services.inference.protocol import codec, responses
+from services.inference.protocol.shared_memory import Regions
 from services.inference.signature import Signature
 from wintergarden.errors import (
     AlreadyExists,

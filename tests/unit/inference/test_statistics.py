@@ -1,6 +1,6 @@
 import time
 
-from services.inference.statistics import Failure, Outcome, Statistics, to_message
+from services.inference.scheduling.statistics import Failure, Outcome, Statistics, to_message
 
 
 def message_of(statistics):

@@ -3,7 +3,7 @@ import threading
 import time
 import weakref
 
-from services.inference.timer import Timer
+from services.inference.scheduling.timer import Timer
 
 MS = 1_000_000
 

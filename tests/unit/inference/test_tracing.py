@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.inference.engine import Engine, Plan
-from services.inference.ensemble import Ensemble
-from services.inference.ensemble_plan import EnsemblePlan
-from services.inference.repository import Model
-from services.inference.server_wide import ServerWide
+from services.inference.ensembles.ensemble import Ensemble
+from services.inference.ensembles.plan import EnsemblePlan
+from services.inference.repository.repository import Model
+from services.inference.scheduling.engine import Engine, Plan
+from services.inference.scheduling.server_wide import ServerWide
 from services.inference.signature import Signature
-from services.inference.tracing import Tracing
+from services.inference.tracing.sampling import Tracing
 from wintergarden.errors import InvalidArgument, InvalidTensor, NotFound, Unsupported
 from wintergarden.runtime import TensorSpec
 from wintergarden.wire import model_config_pb2 as pb

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.inference.configuration import read_text
-from services.inference.engine import Engine, Plan
+from services.inference.scheduling.engine import Engine, Plan
 from services.inference.signature import Signature
 from services.inference.tune.candidate import Candidate, powers_of_two
 from services.inference.tune.load import Measurement, measure

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from services.inference.configuration import Reshape, Tensors
-from services.inference.view import View, view_of
+from services.inference.loading.view import View, view_of
 from wintergarden.runtime import TensorSpec
 
 GRAPH = "g (float[n, 6] x, float[n] k) => (float[n, 6] y, float[n] s) { y = Neg (x) s = Neg (k) }"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from services.inference import warmup
+from services.inference.loading import warmup
 
 INDEPENDENT = "g (float[n, 3] x) => (float[n, 3] y) { y = Relu(x) }"
 TWO_INPUTS = (

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from services.inference.engine import Engine
-from services.inference.plan import Plan
-from services.inference.repository import Model, Repository, State
+from services.inference.repository.repository import Model, Repository, State
+from services.inference.repository.watcher import Watcher
+from services.inference.scheduling.engine import Engine
+from services.inference.scheduling.plan import Plan
 from services.inference.signature import Signature
-from services.inference.watcher import Watcher
 from wintergarden.errors import (
     DataLoss,
     FailedPrecondition,
@@ -168,7 +168,7 @@ def test_a_bad_version_is_not_tried_again_at_once():
 
 
 def test_a_mended_version_is_served_after_a_while(monkeypatch):
-    monkeypatch.setattr("services.inference.candidates._FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("services.inference.repository.candidates._FIRST_RETRY_S", 0.0)
     world = World(Store(a=[1]), bad=[("a", 1)])
     assert world.watcher.look() == ["a"]
     world.watcher.load_next("a")

@@ -1,0 +1,1 @@
+"""Who runs when, and with whom: queues, batches, limits, the response cache."""

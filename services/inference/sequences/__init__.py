@@ -1,0 +1,1 @@
+"""Requests that meet one state, in order."""
