@@ -251,7 +251,7 @@ class Place:
     def report(self, **numbers: object) -> None:
         """For the reader of a soak, and for its record."""
         for name, value in numbers.items():
-            self.record(name, value)
+            self.record(name, json.dumps(value, default=vars))  # text: it may come from a worker
         print(json.dumps(numbers, default=vars))
 
     def close(self) -> None:
