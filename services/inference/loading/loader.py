@@ -16,7 +16,7 @@ from services.inference.configuration.tensors import NOTHING_HIDDEN
 from services.inference.ensembles.ensemble import Ensemble, Resolve
 from services.inference.ensembles.plan import EnsemblePlan
 from services.inference.loading import variants
-from services.inference.loading.low_priority import at_low_priority
+from services.inference.loading.low_priority import LONG_RUNS, at_low_priority
 from services.inference.loading.opening import Opened, open_version
 from services.inference.loading.planning import Measured, make_plan
 from services.inference.loading.preparation import Prepared, warm_up
@@ -136,8 +136,9 @@ class Loader:
         threads = available_threads() // options.processes
         is_slow = opened.row_seconds > options.inline_run_s
         if opened.may_want_threads and is_slow and threads > 1:
-            # In this thread, whose priority the session's own threads will inherit.
-            opened = opened.reopen(threads)
+            slow = opened
+            # The threads of a session inherit the priority of the one that opens it.
+            opened = at_low_priority(lambda: slow.reopen(threads), LONG_RUNS)
         # Weights that a request may give are many, and of interest only where they are listed.
         listed = {tensor.name for tensor in config.input}
         weights = [spec for spec in opened.session.optional_inputs if spec.name in listed]

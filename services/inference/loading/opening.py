@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.inference.loading import variants, warmup
-from services.inference.loading.low_priority import at_low_priority
+from services.inference.loading.low_priority import LOADING, LONG_RUNS, at_low_priority
 from services.inference.loading.runtime_options import runtime_options
 from services.inference.loading.warmup import Feeds
 from services.inference.sources.source import VersionFiles
@@ -88,8 +88,8 @@ def open_version(
             golden.compare(_run_recorded(session, recorded), recorded, tolerance)
         return session
 
-    # More threads of a session inherit the priority of the one that opens it.
-    session = opened(threads) if threads > 1 else at_low_priority(lambda: opened(1))
+    # The threads of a session inherit the priority of the one that opens it.
+    session = at_low_priority(lambda: opened(threads or 1), LONG_RUNS if threads > 1 else LOADING)
     row = warmup.example(session.inputs)
     if recorded is not None:
         row = warmup.first_row(session.inputs, _cast(session, recorded.inputs))

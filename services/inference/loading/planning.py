@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from services.inference.loading.low_priority import LONG_RUNS
 from services.inference.scheduling.plan import Plan, QueuePolicy, Resource
 from wintergarden.errors import InvalidArgument
 from wintergarden.wire import model_config_pb2 as pb
@@ -56,12 +57,14 @@ def make_plan(
     batching = config.dynamic_batching
     is_queued = config.HasField("dynamic_batching")
     resources, rate_priority = _resources(config.instance_group)
+    inline_rows = _inline_rows(found, inline_run_s)
     return Plan(
         inputs=found.inputs,
         max_rows=max_rows if found.is_rowwise else 0,
-        inline_rows=_inline_rows(found, inline_run_s),
+        inline_rows=inline_rows,
         inline_limit_us=int(_INLINE_BATCH * inline_run_s * 1e6),
         threads=threads,
+        niceness=0 if inline_rows else LONG_RUNS,
         max_waiting=max_waiting,
         oversized=_oversized(config),
         preferred_rows=tuple(batching.preferred_batch_size),

@@ -86,6 +86,7 @@ def test_a_short_model_runs_inline_and_in_batches(store):
 def test_a_model_that_takes_longer_has_a_thread_of_its_own(store):
     model = load(store, publish(store, DOUBLING, 2 * X), inline_run_s=0.0)
     assert model.scheduler.plan.inline_rows == 0
+    assert model.scheduler.plan.niceness > 0
 
 
 def test_a_model_that_mixes_rows_is_not_batched(store):
