@@ -127,7 +127,8 @@ CONFIGURATIONS = {
     "simple_string": _pairs("TYPE_STRING"),
     "simple_identity": _identity("TYPE_STRING", 8),
     "custom_identity_int32": _identity("TYPE_INT32", 1024),
-    "slow_identity": "max_batch_size: 8\n"
+    # In order, so on a thread of its own: how long a run takes, its input says.
+    "slow_identity": "max_batch_size: 8 dynamic_batching { preserve_ordering: true }\n"
     + _tensors("input", "TYPE_INT32", "1", "INPUT0")
     + _tensors("output", "TYPE_INT32", "1", "OUTPUT0"),
     "simple_sequence": f"{_SEQUENCE}\nsequence_batching {{ {_controls(_START, _READY)} }}",

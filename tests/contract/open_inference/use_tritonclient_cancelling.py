@@ -36,8 +36,6 @@ def start(done, steps, **options):
 
 
 with triton.InferenceServerClient(sys.argv[1]) as client:
-    # Once, so that the server knows that this model may be slow.
-    client.infer("slow_identity", request(LONG))
     before = statistics()
     first, cancelled, expired, refused = (queue.Queue() for _ in range(4))
     start(first, LONG)

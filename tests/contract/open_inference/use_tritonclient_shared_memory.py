@@ -3,6 +3,7 @@
 python use_tritonclient_shared_memory.py HOST:PORT
 """
 
+import base64
 import os
 import sys
 from contextlib import suppress
@@ -87,4 +88,11 @@ with triton.InferenceServerClient(sys.argv[1]) as client:
     # Clients forget all regions before they begin, of whatever kind.
     client.unregister_cuda_shared_memory()
     assert not client.get_cuda_shared_memory_status().regions
-    fails("UNIMPLEMENTED", client.register_cuda_shared_memory, "gpu", b"handle", 0, 16)
+    fails(
+        "UNIMPLEMENTED",
+        client.register_cuda_shared_memory,
+        "gpu",
+        base64.b64encode(b"handle"),
+        0,
+        16,
+    )
