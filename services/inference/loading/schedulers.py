@@ -33,7 +33,7 @@ def make_scheduler(prepared: Prepared, plan: Plan, server: ServerWide) -> Schedu
     # Requests bring what clients see, which may be less than the graph could take.
     plan = replace(plan, inputs=names(tensors.inputs))
     engine: Engine[Any] = Engine(view, plan, prepared.signature.label, server)
-    if prepared.config.response_cache.enable:
+    if prepared.config.response_cache.enable and server.response_cache.max_bytes:
         return CachingScheduler(engine, server.response_cache)
     return engine
 
