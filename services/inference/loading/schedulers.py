@@ -7,9 +7,9 @@ from typing import Any
 
 from services.inference.loading.preparation import Prepared, names
 from services.inference.loading.view import view_of
+from services.inference.scheduling.caching import CachingScheduler
 from services.inference.scheduling.engine import Engine
 from services.inference.scheduling.plan import Plan
-from services.inference.scheduling.response_cache import CachingScheduler
 from services.inference.scheduling.scheduler import Scheduler
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.sequences.plan import SequencePlan

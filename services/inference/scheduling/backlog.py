@@ -14,8 +14,9 @@ from time import perf_counter_ns
 from typing import Generic
 
 from services.inference.scheduling.batching import R
-from services.inference.scheduling.lines import Line, Lines, Ticket
-from services.inference.scheduling.plan import Plan, QueuePolicy
+from services.inference.scheduling.level import Level
+from services.inference.scheduling.lines import Line, Ticket
+from services.inference.scheduling.plan import Plan
 from services.inference.scheduling.server_wide import ServerWide
 from wintergarden.errors import Cancelled, Overloaded, WintergardenError
 
@@ -25,27 +26,6 @@ _SEARCH_NS = 10_000_000
 _NS_PER_US = 1_000
 
 Refused = list[tuple[R, WintergardenError]]
-
-
-class _Level(Generic[R]):
-    """Requests of one priority."""
-
-    def __init__(self, policy: QueuePolicy, full: Overloaded, *, keeps_order: bool) -> None:
-        self.policy = policy
-        self.full = full
-        self.punctual: Lines[R] = Lines(keeps_order=keeps_order)
-        self.delayed: Lines[R] = Lines(keeps_order=keeps_order)  # their time is over
-
-    @property
-    def is_full(self) -> bool:
-        limit = self.policy.max_waiting
-        return limit > 0 and self.punctual.requests + self.delayed.requests >= limit
-
-    def timeout_us(self, wished_us: int) -> int:
-        allowed_us = self.policy.timeout_us
-        if wished_us > 0 and self.policy.allows_override:
-            return min(wished_us, allowed_us) if allowed_us else wished_us
-        return allowed_us
 
 
 class Backlog(Generic[R]):
@@ -73,10 +53,7 @@ class Backlog(Generic[R]):
         """
         self._plan = plan
         levels = range(1, max(1, plan.priority_levels) + 1)
-        self._levels: list[_Level[R]] = [
-            _Level(plan.policy(p), _full(label, plan, p), keeps_order=plan.preserves_order)
-            for p in levels
-        ]
+        self._levels: list[Level[R]] = [Level(plan, priority, label) for priority in levels]
         self._default = self._levels[max(1, min(plan.default_priority, len(levels))) - 1]
         self._queues = [q for level in self._levels for q in (level.punctual, level.delayed)]
         self._full = Overloaded(
@@ -89,7 +66,7 @@ class Backlog(Generic[R]):
         self._searched_ns = 0
         self._expire_all = expire
         # When which requests are due; an entry stays behind when its request has been taken.
-        self._due: list[tuple[int, int, Ticket[R], _Level[R]]] = []
+        self._due: list[tuple[int, int, Ticket[R], Level[R]]] = []
         self._serial = count()
         self._alarm = server.timer.alarm(self._expire)
         self._room = server.room
@@ -173,7 +150,7 @@ class Backlog(Generic[R]):
                     self._changed.notify()
         return batch, gone
 
-    def _add(self, request: R, size: int, level: _Level[R]) -> None:
+    def _add(self, request: R, size: int, level: Level[R]) -> None:
         ticket = level.punctual.append(request, size)
         timeout_us = level.timeout_us(request.timeout_us)
         if not timeout_us:
@@ -267,9 +244,3 @@ def _size(request: R) -> int:
 
 def _arrived_ns(line: Line[R]) -> int:
     return next(t.request.arrived_ns for t in line.tickets if t.request is not None)
-
-
-def _full(label: str, plan: Plan, priority: int) -> Overloaded:
-    limit = plan.policy(priority).max_waiting
-    of = f" of priority {priority}" if plan.priority_levels else ""
-    return Overloaded(f"{label}: {limit} requests{of} wait already, the most allowed")

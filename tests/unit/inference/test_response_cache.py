@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.inference.scheduling.caching import CachingScheduler
 from services.inference.scheduling.engine import Engine
 from services.inference.scheduling.plan import Plan
-from services.inference.scheduling.response_cache import CachingScheduler, ResponseCache, digest
+from services.inference.scheduling.response_cache import ResponseCache, digest
 from services.inference.scheduling.scheduler import SequenceControl
 
 
