@@ -121,3 +121,21 @@ def test_a_spoilt_object_never_reaches_the_cache(
     bucket._objects.delete("models/net/1/model.onnx")
     with pytest.raises(DataLoss, match=r"model\.onnx of net/1 is missing"):
         bucket.fetch("net", 1).read("model.onnx")
+
+
+def test_a_copy_is_verified_on_the_way(
+    root: Path, publish: Publish, relu: bytes, tmp_path: Path
+) -> None:
+    store = open_store(str(root))
+    artefact = store.fetch("net", publish(store, "net"))
+    with (tmp_path / "copy").open("wb") as file:
+        artefact.copy("model.onnx", file.fileno())
+    assert (tmp_path / "copy").read_bytes() == relu
+    original = root / "models/net/1/model.onnx"
+    for spoilt in (relu[:-1], relu + b"x", relu[:-1] + b"\0"):
+        original.write_bytes(spoilt)
+        with (tmp_path / "copy").open("wb") as file, pytest.raises(DataLoss, match="is corrupt"):
+            artefact.copy("model.onnx", file.fileno())
+    original.unlink()
+    with (tmp_path / "copy").open("wb") as file, pytest.raises(DataLoss, match="is missing"):
+        artefact.copy("model.onnx", file.fileno())
