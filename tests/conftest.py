@@ -26,12 +26,3 @@ def _seeds() -> None:
     np.random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs a whole file, and one all that starts the whole system: shared fixtures."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            whole_system = item.get_closest_marker("e2e") is not None
-            group = "e2e" if whole_system else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))

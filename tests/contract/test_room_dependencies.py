@@ -22,7 +22,6 @@ from wintergarden.service.healthcheck import ask
 
 pytestmark = [
     pytest.mark.environments,
-    pytest.mark.xdist_group("rooms"),
     pytest.mark.timeout(600),
 ]
 

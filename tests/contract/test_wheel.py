@@ -14,7 +14,7 @@ from services.inference.app import create_app
 from services.inference.settings import InferenceSettings
 from wintergarden.store import open_store
 
-pytestmark = [pytest.mark.environments, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.environments
 
 ROOT = Path(__file__).parents[2]
 ROOMS_NEED = ("celery", "onnx", "onnxruntime", "redis", "services", "torch", "trainer")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("load"), pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 
 FUZZ = Path(__file__).with_name("fuzz.py")
 SEED = 3

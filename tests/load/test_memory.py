@@ -11,7 +11,7 @@ from wintergarden.wire.pool import methods
 
 METHODS = methods("inference.GRPCInferenceService")
 
-pytestmark = [pytest.mark.xdist_group("load"), pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 
 
 def slope(samples, warm):

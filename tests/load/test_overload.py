@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("load"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 _BATCH = 8
 _STEPS_PER_MS = 2_000  # about; the capacity is measured, not calculated
