@@ -276,8 +276,10 @@ def _parse_version(version: str, labels: Mapping[str, int]) -> int | None:
         return None
     if not (version.isascii() and version.isdigit() and len(version) <= _DIGITS):
         raise InvalidArgument(
-            f"model_version: {version!r:.40} is no version; allowed are a whole number, a label "
-            f"(labels are {_listed(sorted(labels))}), or nothing for the latest",
+            # Triton's words, which its clients look for, and then what is allowed.
+            f"failed to get model version from specified version string {version!r:.40}; "
+            f"allowed are a whole number, a label (labels are {_listed(sorted(labels))}), or nothing "
+            "for the latest",
             field="model_version",
         )
     return int(version)

@@ -165,7 +165,7 @@ def version(r):
             "output 'labels': unknown; allowed are 'logits' (FP32 [-1, 3]), ",
             "outputs.labels",
         ),
-        (version, "'newest' is no version; allowed are a whole number", "model_version"),
+        (version, "version string 'newest'; allowed are a whole number", "model_version"),
     ],
 )
 def test_bad_requests_are_told_what_is_wrong_and_what_is_allowed(served, spoil, message, field):

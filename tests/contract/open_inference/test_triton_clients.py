@@ -86,6 +86,7 @@ def serving(folder, transport, *models):
     subprocess.run([sys.executable, HERE / "triton_models.py", repository, *models], check=True)
     names = ",".join(sorted(path.name for path in repository.iterdir()))
     flags = ("--model-control", "explicit", "--load-models", names, "--system-shared-memory")
+    flags += ("--server-name", "triton")  # which one of the examples insists on
     log = folder / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
@@ -135,7 +136,9 @@ def test_example_of_model_control(transport, tmp_path):
 
 
 def passes(name, address, *arguments):
-    assert "PASS" in succeeds(Path(EXAMPLES) / f"{name}.py", "-u", address, *arguments)
+    script = Path(EXAMPLES) / f"{name}.py"
+    printed = succeeds(script, "-u", address, *arguments)
+    assert "PASS" in printed or "PASS" not in script.read_text()  # some say it by ending well
 
 
 def succeeds(script, *arguments):
