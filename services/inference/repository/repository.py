@@ -278,8 +278,8 @@ def _parse_version(version: str, labels: Mapping[str, int]) -> int | None:
         raise InvalidArgument(
             # Triton's words, which its clients look for, and then what is allowed.
             f"failed to get model version from specified version string {version!r:.40}; "
-            f"allowed are a whole number, a label (labels are {_listed(sorted(labels))}), or nothing "
-            "for the latest",
+            f"allowed are a whole number, a label (labels are {_listed(sorted(labels))}), or "
+            "nothing for the latest",
             field="model_version",
         )
     return int(version)
