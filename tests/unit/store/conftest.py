@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from onnx import TensorProto, helper
+from werkzeug.serving import make_server
 
 from wintergarden.store import ManifestFields, ModelStore, TensorInfo, open_store
 
@@ -36,13 +39,28 @@ def fields() -> ManifestFields:
     )
 
 
+class AtomicS3:
+    """Moto's S3, one request at a time: it looks and writes in two steps where the condition of
+    a PUT (`If-None-Match: *`) is one step on S3, so two writers at once could both be first."""
+
+    def __init__(self) -> None:
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self._one_request = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with self._one_request:
+            return list(self._app(environ, start_response))
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    server = make_server("127.0.0.1", 0, AtomicS3(), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture
