@@ -11,7 +11,7 @@ import structlog
 
 from trainer.catalogue import Catalogue
 from wintergarden.errors import NotFound, WintergardenError
-from wintergarden.jobs import Jobs, JobState
+from wintergarden.jobs import Jobs, JobState, Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Caretaker:
         self._rounds_s = rounds_s
         self._work_dir = work_dir
         self._chores = (
-            lambda: jobs.report_worker(worker),
+            lambda: jobs.report_worker(Worker(worker)),
             self._reap,
             catalogue.publish,
             self._sweep,

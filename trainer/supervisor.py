@@ -169,7 +169,7 @@ class Supervision:
         )
         self._renewed_at = now
         child.send({"renewed_until": lease.expires_at})
-        if lease.is_cancel_requested and not self._stop:
+        if lease.requested == "cancel" and not self._stop:
             self._begin_stop(child, _Stop.CANCELLED)
 
     def _answer_publish_request(self, child: ChildProcess) -> None:

@@ -20,7 +20,7 @@ from trainer.settings import Settings
 from trainer.supervisor import Supervision
 from wintergarden.errors import WintergardenError
 from wintergarden.jobs import Attempt, Jobs, JobState, TrainingSpec
-from wintergarden.jobs.broker import create_celery, queue, task_name
+from wintergarden.jobs.broker import LOOK_AT, create_celery, queue
 
 _PROBE = "wintergarden.probe"
 _PROBE_EXPIRES_S = 60.0
@@ -51,7 +51,7 @@ class Worker:
             task_default_queue=TrainingSpec.kind,
             worker_concurrency=settings.concurrency,
         )
-        self._celery.task(name=task_name(TrainingSpec.kind))(self.look_at)
+        self._celery.task(name=LOOK_AT)(self.look_at)
         self._celery.task(name=_PROBE)(consumption.taken)
         self._celery.steps["consumer"].add(_Wake)
 
@@ -95,7 +95,7 @@ class Worker:
         if attempt is None:
             _log.info("nothing to do", job=job_id)
             return
-        with self._consumption.running(job_id):
+        with self._consumption.running(attempt.job.id):
             state = self._run(attempt)
         if state == JobState.QUEUED:
             self._jobs.send(attempt.job)

@@ -7,19 +7,24 @@ Redis holds the truth and every transition is one script; Celery carries message
 from wintergarden.jobs.attempt import Attempt, Lease, StaleFence
 from wintergarden.jobs.events import (
     Body,
+    CheckpointKept,
     Event,
     LogWritten,
     MetricsReported,
+    PictureShown,
     Progressed,
     StateChanged,
 )
 from wintergarden.jobs.jobs import Jobs
 from wintergarden.jobs.reaper import Repairs
-from wintergarden.jobs.records import JobRecord, JobState, TrainingSpec
+from wintergarden.jobs.records import SPECS, JobRecord, JobState, Spec, TrainingSpec
+from wintergarden.jobs.workers import Worker
 
 __all__ = [
+    "SPECS",
     "Attempt",
     "Body",
+    "CheckpointKept",
     "Event",
     "JobRecord",
     "JobState",
@@ -27,9 +32,12 @@ __all__ = [
     "Lease",
     "LogWritten",
     "MetricsReported",
+    "PictureShown",
     "Progressed",
     "Repairs",
+    "Spec",
     "StaleFence",
     "StateChanged",
     "TrainingSpec",
+    "Worker",
 ]

@@ -25,10 +25,13 @@ class StaleFence(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """`expires_at` is Unix seconds of this machine's clock, on the safe side."""
+    """`expires_at` is Unix seconds of this machine's clock, on the safe side.
+
+    `requested` is what somebody asked the job to do: cancel, pause, or empty.
+    """
 
     expires_at: float
-    is_cancel_requested: bool
+    requested: str
 
 
 class Attempt:
@@ -57,7 +60,7 @@ class Attempt:
         answer = self._connection.run("renew", self.job.id, self.fence, self._lease_ms)
         self._refuse_if_stale(answer)
         self.expires_at = expires_at
-        return Lease(expires_at, is_cancel_requested=answer == "cancel")
+        return Lease(expires_at, requested="" if answer == "renewed" else str(answer))
 
     def emit(self, events: Sequence[tuple[Body, int]]) -> None:
         """Append events to the job's log: each a body and the step it belongs to.
@@ -69,6 +72,15 @@ class Attempt:
 
     def set_progress(self, fraction: float, phase: str, step: int = 0) -> None:
         self.emit([(Progressed(phase, fraction), step)])
+
+    def keep_checkpoint(self, name: str, step: int) -> None:
+        """Have later attempts go on from this checkpoint.
+
+        Args:
+            name: below the store's `jobs/<id>/`; it is written, durably, before it is named.
+            step: training steps it holds.
+        """
+        self._write("checkpoint", name, step)
 
     def offer(self, version: int = 0) -> bool:
         """Whether the attempt may publish now: it holds the job and nobody cancelled it.
@@ -96,6 +108,10 @@ class Attempt:
     def requeue(self, reason: str) -> JobState:
         """Give the job back through no fault of its own: QUEUED; it does not count."""
         return self._finish("REQUEUE", reason)
+
+    def paused(self, reason: str) -> JobState:
+        """Give the job back until somebody resumes it; QUEUED where that has happened already."""
+        return self._finish("PAUSED", reason)
 
     def cancelled(self, reason: str) -> JobState:
         return self._finish("CANCELLED", reason)

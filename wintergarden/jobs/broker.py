@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-def task_name(kind: str) -> str:
-    return f"wintergarden.{kind}"
+LOOK_AT = "wintergarden.look_at"
+"""The one task: look at the job that the message names."""
 
 
 def create_celery(redis_url: str, **settings: Any) -> Celery:
@@ -72,12 +72,12 @@ class Messenger:
         self._celery: Celery | None = None
         self._lock = threading.Lock()
 
-    def send(self, kind: str, job_id: str) -> bool:
+    def send(self, route: str, job_id: str) -> bool:
         try:
             self._app().send_task(
-                task_name(kind),
+                LOOK_AT,
                 args=[job_id],
-                queue=queue(kind),
+                queue=queue(route),
                 ignore_result=True,
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.05, "interval_max": 0.2},

@@ -1,4 +1,4 @@
-"""What a job reports while it runs: an append-only log of four kinds of events."""
+"""What a job reports while it runs: an append-only log of a few kinds of events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,22 @@ class Progressed:
     """Of the whole job, 0 to 1."""
 
 
-Body = StateChanged | MetricsReported | LogWritten | Progressed
+@dataclass(frozen=True, slots=True)
+class CheckpointKept:
+    """The next attempt will go on from here; the event's step says where that is."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureShown:
+    """A picture below the store's `jobs/<id>/`."""
+
+    name: str
+    caption: str
+
+
+Body = StateChanged | MetricsReported | LogWritten | Progressed | CheckpointKept | PictureShown
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,10 @@ def encode(body: Body) -> tuple[str, str]:
             return "log", json.dumps({"level": level, "text": text})
         case Progressed(phase, fraction):
             return "progress", json.dumps({"phase": phase, "fraction": fraction})
+        case CheckpointKept(name):
+            return "checkpoint", json.dumps({"name": name})
+        case PictureShown(name, caption):
+            return "picture", json.dumps({"name": name, "caption": caption})
 
 
 def decode(cursor: str, entry: Mapping[str, str]) -> Event:
@@ -91,5 +110,9 @@ def _body(kind: str, content: Mapping[str, object]) -> Body:
             return LogWritten(str(content["level"]), str(content["text"]))
         case "progress":
             return Progressed(str(content["phase"]), float(str(content["fraction"])))
+        case "checkpoint":
+            return CheckpointKept(str(content["name"]))
+        case "picture":
+            return PictureShown(str(content["name"]), str(content["caption"]))
     # Written by a newer worker: a watcher that is older still shows that something happened.
     return LogWritten("info", f"{kind}: {json.dumps(content)}")

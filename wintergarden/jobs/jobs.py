@@ -1,4 +1,4 @@
-"""Durable jobs: submit, look, watch, cancel; and, for workers, claim and repair."""
+"""Durable jobs: submit, look, watch, cancel, pause; and, for workers, claim and repair."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from wintergarden.errors import AlreadyExists, InvalidArgument, NotFound, Overloaded
-from wintergarden.jobs import keys
+from wintergarden.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+)
+from wintergarden.jobs import keys, workers
 from wintergarden.jobs.attempt import Attempt
 from wintergarden.jobs.broker import Messenger
 from wintergarden.jobs.connection import Connection
 from wintergarden.jobs.events import Event
 from wintergarden.jobs.reaper import Repairs, reap
-from wintergarden.jobs.records import SCHEMA_VERSION, JobRecord, JobState, TrainingSpec
+from wintergarden.jobs.records import JobRecord, JobState, Spec, TrainingSpec
 from wintergarden.jobs.watch import watch
+from wintergarden.jobs.workers import Worker
 
-KINDS = (TrainingSpec.kind,)
 MAX_SPEC_BYTES = 64 << 10
-WORKER_SILENCE_S = 30
-"""When no worker was heard of for longer, none is running."""
+MAX_PRIORITY = 100
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -36,8 +41,8 @@ class Jobs:
 
     Args:
         redis_url: see `Connection`.
-        max_attempts: how often a job may fail before it is FAILED.
-        max_queued: jobs of a kind that may wait; the next is refused.
+        max_attempts: how often a job may fail, without getting any further, before it is FAILED.
+        max_queued: jobs that may wait in one queue; the next is refused.
     """
 
     def __init__(self, redis_url: str, *, max_attempts: int = 3, max_queued: int = 10_000) -> None:
@@ -46,49 +51,59 @@ class Jobs:
         self._max_attempts = max_attempts
         self._max_queued = max_queued
 
-    def submit(self, spec: TrainingSpec, request_id: str = "") -> JobRecord:
+    def submit(
+        self,
+        spec: Spec,
+        request_id: str = "",
+        *,
+        priority: int = 0,
+        parent: str = "",
+        max_attempts: int | None = None,
+    ) -> JobRecord:
         """Queue a job; the same `request_id` again answers the same job.
 
+        Args:
+            spec: what to do.
+            request_id: 1 to 128 printable characters; empty: a new one.
+            priority: -100 to 100; higher ones run first.
+            parent: the job on whose behalf this one is; it ends with it when cancelled.
+            max_attempts: as the constructor's, for this job.
+
         Raises:
-            InvalidArgument: the request id or the size of the specification.
+            InvalidArgument: the request id, the priority, or the size of the specification.
             AlreadyExists: the request id belongs to a job with another specification.
+            FailedPrecondition: the parent is none, has ended or is being cancelled.
             Overloaded: too many jobs wait.
         """
         request_id = request_id or secrets.token_hex(16)
-        if not _REQUEST_ID.fullmatch(request_id):
-            raise InvalidArgument(
-                f"request_id {request_id[:140]!r}: expected 1 to 128 printable ASCII characters "
-                "without spaces",
-                field="request_id",
-            )
-        try:
-            text = spec.to_json()
-        except (TypeError, ValueError) as exc:
-            raise InvalidArgument(f"specification: {exc}", field="training") from exc
-        if len(text) > MAX_SPEC_BYTES:
-            raise InvalidArgument(
-                f"specification of {len(text)} bytes: at most {MAX_SPEC_BYTES} are allowed",
-                field="training",
-            )
+        text = _checked(spec, request_id, priority)
         job_id, outcome = self._connection.run(
             "submit",
             secrets.token_hex(8),
             request_id,
             spec.kind,
+            spec.route,
             text,
-            self._max_attempts,
+            max_attempts or self._max_attempts,
             self._max_queued,
-            SCHEMA_VERSION,
+            priority,
+            parent,
+            spec.memory_mb,
         )
         if outcome == "full":
-            raise Overloaded(f"{self._max_queued} jobs are waiting already", retry_after_s=30)
+            raise Overloaded(
+                f"{self._max_queued} jobs are waiting already, no more are allowed",
+                retry_after_s=30,
+            )
+        if outcome == "orphan":
+            raise FailedPrecondition(f"job {parent!r}, its parent, is not running")
         if outcome == "different":
             raise AlreadyExists(
                 f"request_id {request_id!r} belongs to job {job_id}, submitted with another "
                 "specification"
             )
         if outcome == "created":
-            self._messenger.send(spec.kind, job_id)
+            self._messenger.send(spec.route, job_id)
         return self.get(job_id)
 
     def get(self, job_id: str) -> JobRecord:
@@ -102,8 +117,15 @@ class Jobs:
             raise NotFound(f"there is no job {job_id!r}")
         return job
 
-    def list(self, states: Iterable[JobState] = (), limit: int = 100) -> list[JobRecord]:
-        """Jobs in any of `states` (default: all), newest first."""
+    def list(
+        self, states: Iterable[JobState] = (), limit: int = 100, parent: str = ""
+    ) -> list[JobRecord]:
+        """Jobs in any of `states` (default: all), newest first; one's children in their order."""
+        if parent:
+            with self._connection.errors():
+                ids = self._connection.client.zrange(keys.children(parent), 0, -1)
+            children = [*self._read(ids)]
+            return [job for job in children if not states or job.state in states][:limit]
         if limit < 1:
             raise InvalidArgument(f"limit {limit}: expected at least 1", field="limit")
         wanted = tuple(states) or tuple(JobState)
@@ -116,13 +138,47 @@ class Jobs:
         return [*self._read([job_id for job_id, _ in newest])]
 
     def cancel(self, job_id: str) -> JobRecord:
-        """Stop a job: at once when queued, soon when running; one that has ended stays as it is.
+        """Stop a job, and its children: at once when it waits, soon when it runs.
+
+        One that has ended stays as it is.
 
         Raises:
             NotFound: there is no such job.
         """
-        self._connection.run("cancel", job_id)
-        return self.get(job_id)
+        return self._request(job_id, "cancel")
+
+    def pause(self, job_id: str) -> JobRecord:
+        """Hold a job until it is resumed: at once when it waits, after a checkpoint when it runs.
+
+        Raises:
+            NotFound: there is no such job.
+            FailedPrecondition: it has ended.
+        """
+        return self._refuse_ended(self._request(job_id, "pause"), "paused")
+
+    def resume(self, job_id: str) -> JobRecord:
+        """Let a paused job go on from its checkpoint, in its old place in the queue.
+
+        Raises:
+            NotFound: there is no such job.
+            FailedPrecondition: it has ended.
+        """
+        job = self._refuse_ended(self._request(job_id, "resume"), "resumed")
+        if job.state == JobState.QUEUED:
+            self.send(job)
+        return job
+
+    def forget(self, job_id: str) -> bool:
+        """Delete the record and events of a job that has ended; whether that was done."""
+        return bool(self._connection.run("forget", job_id))
+
+    def ended_before(self, time_s: float, limit: int = 100) -> Sequence[str]:
+        """Ids of jobs that ended before a moment (Unix seconds), the oldest first."""
+        with self._connection.errors():
+            found: list[str] = self._connection.client.zrangebyscore(
+                keys.ENDED, "-inf", f"({time_s * 1000:.0f}", 0, limit
+            )
+        return found
 
     def watch(
         self,
@@ -134,29 +190,37 @@ class Jobs:
         """The job's events after `cursor`, each once, until it ends; see `watch.watch`."""
         return watch(self._connection, job_id, cursor, follow=follow, stop=stop)
 
-    def claim(self, job_id: str, worker: str, lease_s: float) -> Attempt | None:
-        """Start an attempt; None where another has it, or the job is not waiting."""
-        job = self._find(job_id)
-        if job is None or job.state != JobState.QUEUED:
-            return None
+    def claim(self, job_id: str, worker: str, lease_s: float, memory_mb: int = 0) -> Attempt | None:
+        """Start an attempt on the first job of the queue that `job_id` belongs to.
+
+        A message is an occasion to look: the job it names need not be the one whose turn it is.
+
+        Args:
+            job_id: that a message named.
+            worker: who claims.
+            lease_s: how long the job is theirs unless renewed.
+            memory_mb: mebibytes they have for it; 0: any job will do.
+
+        Returns:
+            The attempt; None where no job waits that they can run.
+        """
         expires_at = time.time() + lease_s
-        fence = self._connection.run(
-            "claim", job_id, worker, secrets.token_hex(8), int(lease_s * 1000), SCHEMA_VERSION
+        claimed, fence = self._connection.run(
+            "claim", job_id, worker, secrets.token_hex(8), int(lease_s * 1000), memory_mb
         )
         if not fence:
             return None
-        if fence != job.fence + 1:  # others tried and gave up in between: see what they left
-            job = self.get(job_id)
+        job = self.get(claimed)
         job = replace(job, state=JobState.RUNNING, fence=fence, worker=worker, queue_position=0)
         return Attempt(self._connection, job, lease_s=lease_s, expires_at=expires_at)
 
     def reap(self) -> Repairs:
         """Give jobs of dead workers back to the queue, and send lost messages again."""
-        return reap(self._connection, self._messenger, KINDS)
+        return reap(self._connection, self._messenger)
 
     def send(self, job: JobRecord) -> None:
         """Tell the workers to look at a job. Telling them twice does no harm."""
-        self._messenger.send(job.kind, job.id)
+        self._messenger.send(job.route, job.id)
 
     def publish_catalogue(self, catalogue: Mapping[str, Any]) -> None:
         """Make known what can be trained; writes only what has changed."""
@@ -171,14 +235,23 @@ class Jobs:
             text = self._connection.client.get(keys.CATALOGUE)
         return dict(json.loads(str(text))) if text else None
 
-    def report_worker(self, worker: str) -> None:
-        """Say that a worker is there, for those who wonder why their job waits."""
-        with self._connection.errors():
-            self._connection.client.set(keys.HEARD, worker, ex=WORKER_SILENCE_S)
+    def report_worker(self, worker: Worker) -> None:
+        """Say that a worker is there, and what it can do."""
+        workers.report(self._connection, worker)
 
-    def queue_length(self, kind: str = TrainingSpec.kind) -> int:
+    def workers(self) -> list[Worker]:
+        """Those heard of in the last half minute."""
+        return workers.read(self._connection)
+
+    def queue_length(self, route: str = TrainingSpec.kind) -> int:
         with self._connection.errors():
-            return int(self._connection.client.zcard(keys.queue(kind)))
+            return int(self._connection.client.zcard(keys.queue(route)))
+
+    def queue_lengths(self) -> dict[str, int]:
+        """Jobs that wait, by route."""
+        with self._connection.errors():
+            routes = sorted(self._connection.client.smembers(keys.ROUTES))
+        return {route: self.queue_length(route) for route in routes}
 
     def ping(self) -> None:
         """Raises Unavailable where Redis does not answer."""
@@ -206,33 +279,73 @@ class Jobs:
     ) -> None:
         self.close()
 
+    def _request(self, job_id: str, what: str) -> JobRecord:
+        if self._connection.run("request", job_id, what) == "newer":
+            raise FailedPrecondition(
+                f"job {job_id} was submitted by a newer version of this system; ask one of that"
+            )
+        return self.get(job_id)
+
+    def _refuse_ended(self, job: JobRecord, done: str) -> JobRecord:
+        if job.state.is_final:
+            raise FailedPrecondition(
+                f"job {job.id} has ended ({job.state}) and cannot be {done}; clone it to run it "
+                "again"
+            )
+        return job
+
     def _find(self, job_id: str) -> JobRecord | None:
         return next(self._read([job_id]), None)
 
     def _read(self, job_ids: Sequence[str]) -> Iterator[JobRecord]:
-        """Records of those that exist, all of one moment."""
+        """Records of those that exist."""
         with self._connection.errors():
             pipeline = self._connection.client.pipeline(transaction=True)
-            pipeline.exists(keys.HEARD)
             for job_id in job_ids:
                 pipeline.hgetall(keys.job(job_id))
-                for kind in KINDS:
-                    pipeline.zrank(keys.queue(kind), job_id)
-            answers = iter(pipeline.execute())
-        is_worker_there = bool(next(answers))
-        for job_id in job_ids:
-            stored = next(answers)
-            ranks = [next(answers) for _ in KINDS]
-            position = next((int(rank) + 1 for rank in ranks if rank is not None), 0)
-            if stored:
-                job = JobRecord.from_hash(job_id, stored, position)
-                yield replace(job, reason=job.reason or _why_it_waits(job, is_worker_there))
+            stored = {job_id: h for job_id, h in zip(job_ids, pipeline.execute(), strict=True) if h}
+        jobs = [JobRecord.from_hash(job_id, h) for job_id, h in stored.items()]
+        queued = [job for job in jobs if job.state == JobState.QUEUED]
+        if not queued:
+            return iter(jobs)
+        with self._connection.errors():
+            pipeline = self._connection.client.pipeline(transaction=False)
+            for job in queued:
+                pipeline.zrank(keys.queue(job.route), job.id)
+            ranks = dict(zip((job.id for job in queued), pipeline.execute(), strict=True))
+        there = self.workers()
+        return (_placed(job, ranks.get(job.id), there) for job in jobs)
 
 
-def _why_it_waits(job: JobRecord, is_worker_there: bool) -> str:
-    if job.state != JobState.QUEUED:
-        return ""
-    if not is_worker_there:
-        return "no worker is running"
-    before = job.queue_position - 1
-    return f"{before} {'job is' if before == 1 else 'jobs are'} before it" if before else ""
+def _placed(job: JobRecord, rank: int | None, there: Sequence[Worker]) -> JobRecord:
+    """A job with its place in the queue and, unless an attempt left another, why it waits."""
+    if rank is None:  # it does not wait, or has begun to run between two looks
+        return job
+    reason = workers.why_none(there, job.route, job.memory_mb)
+    if not reason and rank:
+        reason = f"{rank} {'job is' if rank == 1 else 'jobs are'} before it"
+    return replace(job, queue_position=int(rank) + 1, reason=job.reason or reason)
+
+
+def _checked(spec: Spec, request_id: str, priority: int) -> str:
+    """The specification as JSON."""
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise InvalidArgument(
+            f"request_id {request_id[:140]!r}: expected 1 to 128 printable ASCII characters "
+            "without spaces",
+            field="request_id",
+        )
+    if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+        raise InvalidArgument(
+            f"priority {priority}: expected {-MAX_PRIORITY} to {MAX_PRIORITY}", field="priority"
+        )
+    try:
+        text = spec.to_json()
+    except (TypeError, ValueError) as exc:
+        raise InvalidArgument(f"specification: {exc}", field=spec.kind) from exc
+    if len(text) > MAX_SPEC_BYTES:
+        raise InvalidArgument(
+            f"specification of {len(text)} bytes: at most {MAX_SPEC_BYTES} are allowed",
+            field=spec.kind,
+        )
+    return text

@@ -4,10 +4,15 @@
     wintergarden:events:<id>      stream  the job's events
     wintergarden:request:<id>     string  request id → job id
     wintergarden:state:<STATE>    zset    job ids by time of submission
-    wintergarden:queue:<kind>     zset    QUEUED job ids in the order they run
+    wintergarden:queue:<route>    zset    QUEUED job ids in the order they run
+    wintergarden:routes           set     every route a job was ever queued on
     wintergarden:leases           zset    RUNNING job ids by when their lease expires (ms)
+    wintergarden:ended            zset    job ids by when they ended (ms)
+    wintergarden:children:<id>    zset    a job's children by the order of submission
+    wintergarden:claim:<token>    hash    what a claim got, for a while
     wintergarden:orders           string  counter: the order of submission
-    wintergarden:heard            string  the worker last heard of; gone after a silence
+    wintergarden:workers          zset    workers by when they were last heard of (ms)
+    wintergarden:worker           hash    worker → what it is, JSON
     wintergarden:catalogue        string  what the workers can train, JSON
     wintergarden:celery:…                 Celery's messages
 
@@ -19,7 +24,10 @@ from __future__ import annotations
 PREFIX = "wintergarden:"
 CELERY_PREFIX = f"{PREFIX}celery:"
 LEASES = f"{PREFIX}leases"
-HEARD = f"{PREFIX}heard"
+ROUTES = f"{PREFIX}routes"
+ENDED = f"{PREFIX}ended"
+WORKERS = f"{PREFIX}workers"
+WORKER = f"{PREFIX}worker"
 CATALOGUE = f"{PREFIX}catalogue"
 
 
@@ -35,10 +43,14 @@ def state(state: str) -> str:
     return f"{PREFIX}state:{state}"
 
 
-def queue(kind: str) -> str:
-    return f"{PREFIX}queue:{kind}"
+def queue(route: str) -> str:
+    return f"{PREFIX}queue:{route}"
 
 
-def messages(kind: str) -> str:
+def children(job_id: str) -> str:
+    return f"{PREFIX}children:{job_id}"
+
+
+def messages(route: str) -> str:
     """The list that Celery's Redis transport keeps for the queue of this name."""
-    return f"{CELERY_PREFIX}{kind}"
+    return f"{CELERY_PREFIX}{route}"

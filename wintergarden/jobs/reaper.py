@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from wintergarden.jobs import keys
@@ -28,10 +27,12 @@ class Repairs:
         return bool(self.expired or self.sent)
 
 
-def reap(connection: Connection, messenger: Messenger, kinds: Iterable[str]) -> Repairs:
+def reap(connection: Connection, messenger: Messenger) -> Repairs:
     """One round: leases that ran out, then messages that got lost."""
     expired = _expire_leases(connection, messenger)
-    sent = [job_id for kind in kinds for job_id in _send_again(connection, messenger, kind)]
+    with connection.errors():
+        routes = sorted(connection.client.smembers(keys.ROUTES))
+    sent = [job_id for route in routes for job_id in _send_again(connection, messenger, route)]
     return Repairs(expired, tuple(sent))
 
 
@@ -43,14 +44,14 @@ def _expire_leases(connection: Connection, messenger: Messenger) -> dict[str, Jo
     states: dict[str, JobState] = {}
     for job_id in candidates:
         with connection.errors():
-            kind, fence, worker = connection.client.hmget(
-                keys.job(job_id), ["kind", "fence", "worker"]
+            route, kind, fence, worker = connection.client.hmget(
+                keys.job(job_id), ["route", "kind", "fence", "worker"]
             )
         reason = f"worker {worker} stopped renewing its lease" + _last_lines(connection, job_id)
         if state := connection.run("expire", job_id, fence, reason):
             states[job_id] = JobState(state)
             if state == JobState.QUEUED:
-                messenger.send(kind, job_id)
+                messenger.send(route or kind, job_id)
     return states
 
 
@@ -63,12 +64,12 @@ def _last_lines(connection: Connection, job_id: str) -> str:
     return "; its last log lines:\n" + "\n".join(reversed(lines)) if lines else ""
 
 
-def _send_again(connection: Connection, messenger: Messenger, kind: str) -> list[str]:
+def _send_again(connection: Connection, messenger: Messenger, route: str) -> list[str]:
     """Messages are lost only where fewer wait than jobs do; a full queue is no cause for more."""
     with connection.errors():
-        jobs = int(connection.client.zcard(keys.queue(kind)))
-        messages = int(connection.client.llen(keys.messages(kind)))
+        jobs = int(connection.client.zcard(keys.queue(route)))
+        messages = int(connection.client.llen(keys.messages(route)))
     if jobs <= messages:
         return []
-    due = connection.run("due", kind, jobs - messages, _FIRST_PATIENCE_MS, _LONGEST_PATIENCE_MS)
-    return [job_id for job_id in due if messenger.send(kind, job_id)]
+    due = connection.run("due", route, jobs - messages, _FIRST_PATIENCE_MS, _LONGEST_PATIENCE_MS)
+    return [job_id for job_id in due if messenger.send(route, job_id)]

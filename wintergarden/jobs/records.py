@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
-SCHEMA_VERSION = 1
-"""Of the records. A worker leaves jobs of a newer schema to newer workers."""
+SCHEMA_VERSION = 2
+"""Of the records; `scripts/record.lua` says the same. Older code leaves newer jobs alone."""
 
 
 class JobState(StrEnum):
-    """QUEUED → RUNNING → SUCCEEDED | FAILED | CANCELLED; RUNNING → QUEUED when an attempt ends."""
+    """QUEUED → RUNNING → SUCCEEDED | FAILED | CANCELLED.
+
+    RUNNING → QUEUED when an attempt ends without a result; QUEUED, RUNNING → PAUSED → QUEUED
+    when somebody asks for it.
+    """
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -26,9 +31,55 @@ class JobState(StrEnum):
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
+class Spec:
+    """What a job is to do. Its fields are JSON values.
+
+    Attributes:
+        kind: names what carries it out.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @property
+    def route(self) -> str:
+        """The queue: of workers that can do it."""
+        return self.kind
+
+    @property
+    def memory_mb(self) -> int:
+        """Mebibytes that a worker must have for it; 0: any will do."""
+        return 0
+
+    def to_json(self) -> str:
+        """Equal specifications have equal JSON: submission compares it."""
+        return json.dumps(asdict(cast("Any", self)), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The specification; fields of later versions are passed over."""
+        known = {field.name for field in fields(cast("Any", cls))}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+
+
 @dataclass(frozen=True, slots=True)
-class TrainingSpec:
-    """What to train. `kind` names the queue and the Celery task that do it."""
+class TrainingSpec(Spec):
+    """What to train.
+
+    Attributes:
+        architecture: that the trainers know.
+        dataset: that they know, one that was uploaded, or `sha256:<digest>` of one.
+        model: the name to publish under.
+        hyperparameters: by name, as the architecture's schema allows.
+        seed: of everything random.
+        device: auto, cpu or cuda; cuda waits for a worker that has it.
+        processes: ranks that share each batch (DistributedDataParallel).
+        max_seconds: of running, over all attempts; 0 is no limit.
+        max_memory_mb: mebibytes that the training may use; 0 is no limit.
+        variants: of the served graph, beside the one in float32: fp16, int8.
+        promote: conditions such as `test_accuracy>=0.97`; the published version becomes
+            `stable` when all of them hold. None given: no label is touched.
+    """
 
     kind: ClassVar[str] = "train"
 
@@ -37,14 +88,45 @@ class TrainingSpec:
     model: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    device: str = "auto"
+    processes: int = 1
+    max_seconds: float = 0.0
+    max_memory_mb: int = 0
+    variants: Sequence[str] = ()
+    promote: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("variants", "promote"):  # JSON has lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def route(self) -> str:
+        return "train.cuda" if self.device == "cuda" else "train"
+
+    @property
+    def memory_mb(self) -> int:
+        return self.max_memory_mb
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownSpec(Spec):
+    """Of a kind that newer code knows: listed like any other, and run by newer workers."""
+
+    kind: ClassVar[str] = "unknown"
+
+    content: str
 
     def to_json(self) -> str:
-        """Equal specifications have equal JSON: submission compares it."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        return self.content
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        return cls(**json.loads(text))
+
+SPECS: dict[str, type[Spec]] = {spec.kind: spec for spec in (TrainingSpec,)}
+"""Every kind of job."""
+
+
+def read_spec(kind: str, text: str) -> Spec:
+    known = SPECS.get(kind)
+    return known.from_json(text) if known else UnknownSpec(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +139,7 @@ class JobRecord:
     id: str
     kind: str
     state: JobState
-    spec: TrainingSpec
+    spec: Spec
     request_id: str
     submitted_at: float
     started_at: float | None = None
@@ -67,14 +149,28 @@ class JobRecord:
     fence: int = 0
     """How many times it was started; the newest attempt's licence to write."""
     failures: int = 0
-    """Attempts that ended badly; the job FAILED when they reach `max_attempts`."""
+    """Attempts that ended badly since one got further than all before; the job FAILED when they
+    reach `max_attempts`."""
     max_attempts: int = 3
     worker: str = ""
     progress: float = 0.0
     phase: str = ""
     queue_position: int = 0
     """1 is the next to run; 0 is not queued."""
-    is_cancel_requested: bool = False
+    route: str = "train"
+    """The queue it waits in."""
+    memory_mb: int = 0
+    priority: int = 0
+    """Jobs of a higher one run first; of the same, in the order of their submission."""
+    parent: str = ""
+    """The job that submitted it; cancelling that one cancels it."""
+    requested: str = ""
+    """What a running job was asked to do and has not done yet: cancel, pause."""
+    ran_seconds: float = 0.0
+    """Of all attempts that have ended."""
+    checkpoint: str = ""
+    """Where the next attempt goes on, below the store's `jobs/<id>/`; empty: at the beginning."""
+    checkpoint_step: int = 0
     model_name: str = ""
     model_version: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -89,7 +185,7 @@ class JobRecord:
             id=job_id,
             kind=stored["kind"],
             state=JobState(stored["state"]),
-            spec=TrainingSpec.from_json(stored["spec"]),
+            spec=read_spec(stored["kind"], stored["spec"]),
             request_id=stored["request_id"],
             submitted_at=int(stored["submitted_at"]) / 1000,
             started_at=_seconds(stored.get("started_at")),
@@ -102,7 +198,14 @@ class JobRecord:
             progress=float(stored.get("progress", 0.0)),
             phase=stored.get("phase", ""),
             queue_position=queue_position,
-            is_cancel_requested=stored.get("cancel_requested") == "1",
+            route=stored.get("route", stored["kind"]),
+            memory_mb=int(stored.get("memory_mb", 0)),
+            priority=int(stored.get("priority", 0)),
+            parent=stored.get("parent", ""),
+            requested=stored.get("requested", ""),
+            ran_seconds=int(stored.get("ran_ms", 0)) / 1000,
+            checkpoint=stored.get("checkpoint", ""),
+            checkpoint_step=int(stored.get("checkpoint_step", 0)),
             model_name=stored.get("model_name", ""),
             model_version=int(stored.get("model_version", 0)),
             metrics=json.loads(stored.get("metrics", "{}")),

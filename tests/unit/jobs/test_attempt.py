@@ -178,7 +178,7 @@ def test_a_worker_leaves_jobs_of_a_newer_schema_alone(
     server: ValkeyServer, jobs: Jobs, spec: TrainingSpec
 ) -> None:
     job = jobs.submit(spec)
-    server.overwrite(f"wintergarden:job:{job.id}", "schema_version", "2")
+    server.overwrite(f"wintergarden:job:{job.id}", "schema_version", "99")
     assert jobs.claim(job.id, "old worker", 30.0) is None
     assert jobs.get(job.id).state == JobState.QUEUED
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from wintergarden.errors import AlreadyExists, InvalidArgument, NotFound, Overloaded, Unavailable
-from wintergarden.jobs import Attempt, Jobs, JobState, StateChanged, TrainingSpec
+from wintergarden.jobs import Attempt, Jobs, JobState, StateChanged, TrainingSpec, Worker
 from wintergarden.jobs.testing import ValkeyServer
 
 
@@ -92,7 +92,7 @@ def test_a_job_knows_its_place_in_the_queue(jobs: Jobs, spec: TrainingSpec) -> N
 def test_a_waiting_job_says_why(jobs: Jobs, spec: TrainingSpec) -> None:
     first, second = jobs.submit(spec), jobs.submit(spec)
     assert jobs.get(first.id).reason == "no worker is running"
-    jobs.report_worker("worker-1")
+    jobs.report_worker(Worker("worker-1"))
     assert jobs.get(first.id).reason == ""
     assert jobs.get(second.id).reason == "1 job is before it"
 
@@ -114,10 +114,10 @@ def test_a_queued_job_is_cancelled_at_once(jobs: Jobs, spec: TrainingSpec) -> No
 
 def test_a_running_job_is_asked_to_stop(jobs: Jobs, start: Callable[..., Attempt]) -> None:
     attempt = start()
-    assert not attempt.renew().is_cancel_requested
+    assert attempt.renew().requested == ""
     job = jobs.cancel(attempt.job.id)
-    assert (job.state, job.is_cancel_requested) == (JobState.RUNNING, True)
-    assert attempt.renew().is_cancel_requested
+    assert (job.state, job.requested) == (JobState.RUNNING, "cancel")
+    assert attempt.renew().requested == "cancel"
     assert not attempt.offer(1)
     attempt.cancelled("cancelled while it ran")
     assert jobs.get(job.id).state == JobState.CANCELLED

@@ -1,15 +1,31 @@
--- Starts an attempt on a QUEUED job. ARGV: id, worker, token, lease (ms), schema understood
--- Answers the attempt's fence, or 0 where there is nothing to do. The token makes a claim
--- repeated after a lost answer find its own attempt.
-local id, worker, token = ARGV[1], ARGV[2], ARGV[3]
-local job, now = key('job', id), now_ms()
-local stored = redis.call('HMGET', job, 'state', 'schema_version', 'claim', 'fence')
+-- Starts an attempt on the first job of a queue that the worker can run: a message is an occasion
+-- to look, so priorities hold although messages are taken in the order they were sent.
+-- ARGV: the job the message names, worker, token, lease (ms), memory the worker has (MiB; 0: any)
+-- Answers the job's id and the attempt's fence, or '' and 0 where there is nothing to do. The
+-- token makes a claim repeated after a lost answer find its own attempt.
+local worker, token = ARGV[2], ARGV[3]
+local claims = key('claim', token)
+local now = now_ms()
 
-if stored[1] == 'RUNNING' and stored[3] == token then return tonumber(stored[4]) end
-if stored[1] ~= 'QUEUED' or tonumber(stored[2]) > tonumber(ARGV[5]) then return 0 end
+local mine = redis.call('HMGET', claims, 'id', 'fence')
+if mine[1] and not is_stale(mine[1], mine[2]) then return {mine[1], tonumber(mine[2])} end
 
-local fence = redis.call('HINCRBY', job, 'fence', 1)
-redis.call('HSET', job, 'worker', worker, 'claim', token, 'writes', 0, 'started_at', now)
-enter(id, 'RUNNING', '')
-redis.call('ZADD', key('leases'), now + ARGV[4], id)
-return fence
+local named = redis.call('HMGET', key('job', ARGV[1]), 'route', 'kind')
+local route = named[1] or named[2]
+if not route then return {'', 0} end
+
+for _, id in ipairs(redis.call('ZRANGE', key('queue', route), 0, 999)) do
+  local job = key('job', id)
+  local needed = tonumber(redis.call('HGET', job, 'memory_mb') or 0)
+  local fits = tonumber(ARGV[5]) == 0 or needed <= tonumber(ARGV[5])
+  if fits and not is_newer(id) then
+    local fence = redis.call('HINCRBY', job, 'fence', 1)
+    redis.call('HSET', job, 'worker', worker, 'writes', 0, 'started_at', now)
+    enter(id, 'RUNNING', '')
+    redis.call('ZADD', key('leases'), now + ARGV[4], id)
+    redis.call('HSET', claims, 'id', id, 'fence', fence)
+    redis.call('EXPIRE', claims, 120)
+    return {id, fence}
+  end
+end
+return {'', 0}

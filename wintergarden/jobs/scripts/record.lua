@@ -1,16 +1,30 @@
 -- The record's mechanics: loaded before each script. `enter` is the only writer of `state`.
 -- All times are milliseconds of this server's clock, so no worker's clock decides anything.
 
+-- Of the records these scripts understand; `wintergarden.jobs.records` says the same.
+local SCHEMA = 2
+
 local function key(...)
   return 'wintergarden:' .. table.concat({...}, ':')
 end
 
 -- Who queues a job sends its message at once; after this long without a start, the reaper does.
 local SENT_WITHIN_MS = 5000
+-- One step of priority outweighs any order of submission; a score's 53 bits hold both.
+local PRIORITY_STEP = 1e10
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Whether the record was written by newer scripts, whose rules these do not know.
+local function is_newer(id)
+  return tonumber(redis.call('HGET', key('job', id), 'schema_version') or 0) > SCHEMA
+end
+
+local function is_final(state)
+  return state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
 end
 
 -- Whether an attempt no longer holds its job: a newer one was started, or the job has moved on.
@@ -33,39 +47,61 @@ local function append(id, kind, step, body)
     'sequence', sequence, 'step', step, 'time', now_ms(), 'type', kind, 'body', body)
 end
 
+local function log(id, text)
+  append(id, 'log', 0, cjson.encode({level = 'info', text = text}))
+end
+
 local function enter(id, state, reason)
   local job, now = key('job', id), now_ms()
-  local was = redis.call('HMGET', job, 'state', 'kind', 'submitted_at', 'order')
-  local kind, submitted_at, order = was[2], was[3], was[4]
-  if was[1] then redis.call('ZREM', key('state', was[1]), id) end
+  local stored = redis.call('HMGET', job,
+    'state', 'kind', 'route', 'submitted_at', 'order', 'priority', 'started_at')
+  local was, route, submitted_at = stored[1], stored[3] or stored[2], stored[4]
+  if was then redis.call('ZREM', key('state', was), id) end
+  if was == 'RUNNING' then
+    redis.call('HINCRBY', job, 'ran_ms', now - stored[7])
+  end
   redis.call('ZADD', key('state', state), submitted_at, id)
   redis.call('HSET', job, 'state', state, 'reason', reason)
   if state == 'QUEUED' then
-    redis.call('ZADD', key('queue', kind), order, id)
+    redis.call('SADD', key('routes'), route)
+    redis.call('ZADD', key('queue', route), stored[5] - (stored[6] or 0) * PRIORITY_STEP, id)
     redis.call('HSET', job, 'worker', '', 'progress', 0, 'phase', '',
       'send_at', now + SENT_WITHIN_MS, 'sends', 0)
   else
-    redis.call('ZREM', key('queue', kind), id)
+    redis.call('ZREM', key('queue', route), id)
   end
   if state ~= 'RUNNING' then redis.call('ZREM', key('leases'), id) end
-  if state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED' then
-    redis.call('HSET', job, 'ended_at', now)
+  if state == 'PAUSED' then redis.call('HSET', job, 'requested', '') end
+  if is_final(state) then
+    redis.call('HSET', job, 'ended_at', now, 'requested', '')
+    redis.call('ZADD', key('ended'), now, id)
   end
   append(id, 'state', 0, cjson.encode({state = state, reason = reason}))
 end
 
--- An attempt has ended without a result: run the job again, unless it was cancelled or, where
--- the attempt's failure counts, has failed too often. Answers the state entered.
+-- An attempt has ended without a result: run the job again, unless it was cancelled or paused
+-- or, where the attempt's failure counts, has failed too often without getting any further.
+-- Answers the state entered.
 local function try_again(id, reason, counts)
   local job = key('job', id)
+  local stored = redis.call('HMGET', job,
+    'max_attempts', 'requested', 'checkpoint_step', 'failed_at_step')
+  local step = tonumber(stored[3] or 0)
+  if counts and step > tonumber(stored[4] or 0) then
+    -- It got further than any attempt that failed before: a long job outlives many machines.
+    redis.call('HSET', job, 'failures', 0, 'failed_at_step', step)
+  end
   local failures = redis.call('HINCRBY', job, 'failures', counts and 1 or 0)
-  local rest = redis.call('HMGET', job, 'max_attempts', 'cancel_requested')
   local state = 'QUEUED'
-  if rest[2] == '1' then
+  if stored[2] == 'cancel' then
     state, reason = 'CANCELLED', 'cancelled while it ran'
-  elseif counts then
-    reason = 'attempt ' .. failures .. ' of ' .. rest[1] .. ': ' .. reason
-    if failures >= tonumber(rest[1]) then state = 'FAILED' end
+  elseif counts and failures >= tonumber(stored[1]) then
+    state = 'FAILED'
+  elseif stored[2] == 'pause' then
+    state = 'PAUSED'
+  end
+  if counts and state ~= 'CANCELLED' then
+    reason = 'attempt ' .. failures .. ' of ' .. stored[1] .. ': ' .. reason
   end
   enter(id, state, reason)
   return state

@@ -1,6 +1,7 @@
 -- Extends an attempt's lease. ARGV: id, fence, lease (ms)
--- Answers 'stale', 'cancel' when someone asked for that, or 'renewed'.
+-- Answers 'stale', or what somebody asked for: 'cancel', 'pause' or 'renewed' for nothing.
 local id = ARGV[1]
 if is_stale(id, ARGV[2]) then return 'stale' end
 redis.call('ZADD', key('leases'), now_ms() + ARGV[3], id)
-return redis.call('HGET', key('job', id), 'cancel_requested') == '1' and 'cancel' or 'renewed'
+local requested = redis.call('HGET', key('job', id), 'requested')
+return requested and requested ~= '' and requested or 'renewed'
