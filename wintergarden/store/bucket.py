@@ -117,6 +117,11 @@ class Bucket:
         with self._translated(key):
             obstore.delete(self._store, key)
 
+    def delete_folder(self, prefix: str) -> None:
+        with self._translated(prefix):
+            for page in obstore.list(self._store, prefix):
+                obstore.delete(self._store, [meta["path"] for meta in page])
+
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         try:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,9 +114,15 @@ class Directory:
 
     def delete(self, key: str) -> None:
         path = self._root / key
-        with _translated("delete", path):
+        with _translated("delete", path), suppress(FileNotFoundError):  # nor may its folder be
             path.unlink(missing_ok=True)
             _sync_directory(path.parent)
+
+    def delete_folder(self, prefix: str) -> None:
+        folder = self._root / prefix
+        with _translated("delete", folder), suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+            _sync_directory(folder.parent)
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:

@@ -9,12 +9,10 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
+from wintergarden.errors import FailedPrecondition, NotFound
 from wintergarden.store.artefact import Artefact
 from wintergarden.store.cache import Cache
-from wintergarden.store.directory import Directory
 from wintergarden.store.draft import Draft
 from wintergarden.store.labels import LABELS
 from wintergarden.store.manifest import MAX_MANIFEST_BYTES, Manifest, parse
@@ -30,32 +28,21 @@ from wintergarden.store.names import (
 )
 from wintergarden.store.objects import Objects
 from wintergarden.store.published import Published
+from wintergarden.store.storage import open_storage
 
 
 def open_store(uri: str, cache: Path | None = None) -> ModelStore:
     """Opens a model store; nothing is read or written yet.
 
     Args:
-        uri: `/path`, `file:///path` or `s3://bucket/prefix`. S3 takes endpoint, region and keys
-            from the environment: AWS_ENDPOINT, AWS_REGION, AWS_ACCESS_KEY_ID, …
+        uri: see `open_storage`.
         cache: for files of stores that are no directory; None is `~/.cache/wintergarden`.
 
     Raises:
         InvalidArgument: no such kind of store.
     """
     kept = Cache(cache or Path("~/.cache/wintergarden").expanduser())
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file") and parts.netloc in ("", "localhost") and parts.path:
-        path = unquote(parts.path) if parts.scheme else uri
-        return ModelStore(Directory(Path(path).expanduser()), kept)
-    if parts.scheme == "s3" and parts.netloc:
-        from wintergarden.store.bucket import Bucket
-
-        return ModelStore(Bucket(uri), kept)
-    raise InvalidArgument(
-        f"store {uri!r} is not supported; allowed are /path, file:///path and s3://bucket/prefix",
-        field="store_uri",
-    )
+    return ModelStore(open_storage(uri), kept)
 
 
 class ModelStore(ModelSettings):

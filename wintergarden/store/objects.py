@@ -62,3 +62,6 @@ class Objects(Protocol):
 
     def delete(self, key: str) -> None:
         """Deletes an object, if it is there."""
+
+    def delete_folder(self, prefix: str) -> None:
+        """Deletes all objects below a folder, if there are any, and the folder."""
