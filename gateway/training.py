@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
-from typing import Any
+from collections.abc import Generator
 
 from gateway.catalogue import Catalogue
-from wintergarden.errors import InvalidArgument
-from wintergarden.jobs import JobRecord, Jobs, JobState
-from wintergarden.jobs.events import Event, LogWritten, MetricsReported, Progressed, StateChanged
+from gateway.job_messages import event_message, job_message, job_state, training_message
+from gateway.merge_patch import merge_patch
+from gateway.training_options import training_options
+from wintergarden.errors import FailedPrecondition, InvalidArgument
+from wintergarden.jobs import Jobs, TrainingSpec
 from wintergarden.service.transport import Call, Route, server_stream, unary
 from wintergarden.store import validate_model_name
 from wintergarden.wire import training_pb2 as pb
@@ -30,15 +31,19 @@ class TrainingServicer:
             unary(SERVICE, "GetJob", self.get),
             unary(SERVICE, "ListJobs", self.list),
             unary(SERVICE, "CancelJob", self.cancel),
+            unary(SERVICE, "PauseJob", self.pause),
+            unary(SERVICE, "ResumeJob", self.resume),
+            unary(SERVICE, "CloneJob", self.clone),
             server_stream(SERVICE, "WatchJob", self.watch, is_endless=True),
             unary(SERVICE, "DescribeArchitectures", self.describe_architectures),
             unary(SERVICE, "DescribeDatasets", self.describe_datasets),
+            unary(SERVICE, "ListWorkers", self.list_workers),
         ]
 
     def submit(self, request: pb.SubmitTrainingRequest, _: Call) -> pb.SubmitTrainingResponse:
-        spec = self._catalogue.check(request.training)
-        validate_model_name(spec.model)
-        record = self._jobs.submit(spec, request.request_id)
+        record = self._jobs.submit(
+            self._checked(request.training), request.request_id, priority=request.priority
+        )
         return pb.SubmitTrainingResponse(job=job_message(record))
 
     def get(self, request: pb.GetJobRequest, _: Call) -> pb.GetJobResponse:
@@ -49,12 +54,35 @@ class TrainingServicer:
             raise InvalidArgument(
                 f"limit {request.limit} is not in 0..{MAX_LIST_LIMIT}", field="limit"
             )
-        states = [_state(value) for value in request.states]
-        records = self._jobs.list(states=states, limit=request.limit or DEFAULT_LIST_LIMIT)
+        records = self._jobs.list(
+            states=[job_state(number) for number in request.states],
+            limit=request.limit or DEFAULT_LIST_LIMIT,
+            parent=request.parent,
+        )
         return pb.ListJobsResponse(jobs=[job_message(record) for record in records])
 
     def cancel(self, request: pb.CancelJobRequest, _: Call) -> pb.CancelJobResponse:
         return pb.CancelJobResponse(job=job_message(self._jobs.cancel(request.job_id)))
+
+    def pause(self, request: pb.PauseJobRequest, _: Call) -> pb.PauseJobResponse:
+        return pb.PauseJobResponse(job=job_message(self._jobs.pause(request.job_id)))
+
+    def resume(self, request: pb.ResumeJobRequest, _: Call) -> pb.ResumeJobResponse:
+        return pb.ResumeJobResponse(job=job_message(self._jobs.resume(request.job_id)))
+
+    def clone(self, request: pb.CloneJobRequest, _: Call) -> pb.CloneJobResponse:
+        original = self._jobs.get(request.job_id)
+        if not isinstance(original.spec, TrainingSpec):
+            raise FailedPrecondition(
+                f"job {original.id} is of kind {original.kind!r}; only trainings are cloned"
+            )
+        changed = merge_patch(original.spec.to_json(), request.changes_json)
+        record = self._jobs.submit(
+            self._checked(training_message(changed)),
+            request.request_id,
+            priority=request.priority,
+        )
+        return pb.CloneJobResponse(job=job_message(record))
 
     def watch(
         self, request: pb.WatchJobRequest, call: Call
@@ -96,74 +124,20 @@ class TrainingServicer:
             )
         return response
 
+    def list_workers(self, _: pb.ListWorkersRequest, __: Call) -> pb.ListWorkersResponse:
+        response = pb.ListWorkersResponse(queued=self._jobs.queue_lengths())
+        for worker in self._jobs.workers():
+            response.workers.add(
+                name=worker.name,
+                routes=worker.routes,
+                concurrency=worker.concurrency,
+                running=worker.running,
+                memory_mb=worker.memory_mb,
+                devices=worker.devices,
+            )
+        return response
 
-def job_message(record: JobRecord) -> pb.Job:
-    """The record as the wire shows it."""
-    job = pb.Job(
-        id=record.id,
-        kind=record.kind,
-        state=_state_number(record.state),
-        training=pb.TrainingSpec(
-            model=record.spec.model,
-            architecture=record.spec.architecture,
-            dataset=record.spec.dataset,
-            hyperparameters_json=json.dumps(dict(record.spec.hyperparameters), sort_keys=True),
-            seed=record.spec.seed,
-        ),
-        reason=record.reason,
-        attempt=record.fence,
-        progress=record.progress,
-        phase=record.phase,
-        queue_position=record.queue_position,
-        worker=record.worker,
-        model_name=record.model_name,
-        model_version=record.model_version,
-        metrics=dict(record.metrics),
-    )
-    times: Mapping[str, float | None] = {
-        "submitted_at": record.submitted_at,
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-    }
-    for field, seconds in times.items():
-        if seconds is not None:
-            _set_time(getattr(job, field), seconds)
-    return job
-
-
-def event_message(event: Event) -> pb.JobEvent:
-    """The event as the wire shows it."""
-    message = pb.JobEvent(
-        cursor=event.cursor, fence=event.fence, sequence=event.sequence, step=event.step
-    )
-    _set_time(message.time, event.time)
-    match event.body:
-        case StateChanged(state, reason):
-            message.state.state = _state_number(state)
-            message.state.reason = reason
-        case MetricsReported(values):
-            message.metrics.values.update(values)
-        case LogWritten(level, text):
-            message.log.level, message.log.text = level, text
-        case Progressed(phase, fraction):
-            message.progress.phase, message.progress.fraction = phase, fraction
-    return message
-
-
-def _state(number: int) -> JobState:
-    known = {_state_number(state): state for state in JobState}
-    if number not in known:
-        raise InvalidArgument(
-            f"no job state {number}; there are "
-            + ", ".join(f"{n} ({state})" for n, state in known.items()),
-            field="states",
-        )
-    return known[number]
-
-
-def _state_number(state: JobState) -> Any:
-    return pb.JobState.Value(f"JOB_STATE_{state.name}")
-
-
-def _set_time(timestamp: Any, seconds: float) -> None:
-    timestamp.FromMilliseconds(round(seconds * 1000))
+    def _checked(self, training: pb.TrainingSpec) -> TrainingSpec:
+        spec = training_options(self._catalogue.check(training), training)
+        validate_model_name(spec.model)
+        return spec

@@ -9,14 +9,23 @@ from typing import Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from wintergarden.client import (
+    CheckpointKept,
     Event,
     JobState,
     LogWritten,
     MetricsReported,
+    PictureShown,
     Progressed,
     StateChanged,
 )
@@ -28,6 +37,7 @@ _COLOURS = {
     JobState.CANCELLED: "yellow",
     JobState.RUNNING: "cyan",
     JobState.QUEUED: "blue",
+    JobState.PAUSED: "magenta",
 }
 _FIRST = (
     "epoch",
@@ -79,6 +89,8 @@ class JobProgress:
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            TextColumn("[dim]left[/]"),
+            TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
         )
         self._task = self._bar.add_task(escape(title), total=1.0)
@@ -119,8 +131,13 @@ class JobProgress:
                 if state is JobState.SUCCEEDED:
                     self._bar.update(self._task, completed=1.0)
                 self._tell(f"{coloured(state)}  {escape(reason)}".rstrip(), live=True)
-            case LogWritten(text=text):
-                self._tell(f"[dim]{escape(text)}[/]", live=True)
+            case LogWritten(level=level, text=text):
+                style = "yellow" if level == "warning" else "dim"
+                self._tell(f"[{style}]{escape(text)}[/]", live=True)
+            case CheckpointKept(step=step):
+                self._tell(f"[dim]checkpoint at step {step}[/]", live=False)
+            case PictureShown(name=name, caption=caption):
+                self._tell(f"[dim]{escape(caption)}: {escape(name)}[/]", live=True)
         if self._console.is_terminal:
             self._live.update(self.render())
 

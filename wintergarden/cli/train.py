@@ -13,6 +13,19 @@ from wintergarden.cli.progress import JobProgress, metrics_line
 from wintergarden.cli.session import HERE, Address, session
 from wintergarden.client import Client, Job, JobHandle, JobState
 
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="NAME=VALUE", help="A hyperparameter; may be given repeatedly."
+    ),
+]
+Priority = Annotated[
+    int, typer.Option(min=-100, max=100, help="Jobs of a higher one run before others.")
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", "-d", help="Print the job's id and do not wait for its end.")
+]
+
 
 def train(
     architecture: Annotated[
@@ -22,27 +35,42 @@ def train(
         str, typer.Argument(help="What to train it on, for example mnist-5k.", show_default=False)
     ] = "",
     *,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", "-s", metavar="NAME=VALUE", help="A hyperparameter; may be given repeatedly."
-        ),
-    ] = None,
+    parameter: Parameters = None,
     model: Annotated[
         str, typer.Option(help="Name to publish under. Default: ARCHITECTURE-DATASET.")
     ] = "",
     seed: Annotated[
         int, typer.Option(help="Of everything random; the same seed, the same model.")
     ] = 0,
+    priority: Priority = 0,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda; cuda waits for a worker that has it.")
+    ] = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="That share each batch.")] = 1,
+    max_seconds: Annotated[
+        float, typer.Option(min=0, help="Of running, over all attempts; 0 is no limit.")
+    ] = 0.0,
+    max_memory_mb: Annotated[
+        int, typer.Option(min=0, help="Mebibytes that it may use; 0 is no limit.")
+    ] = 0,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the served graph, beside float32: fp16, int8. May be repeated."),
+    ] = None,
+    promote: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Make the version `stable` if test_accuracy>=0.97, for example. May be repeated.",
+        ),
+    ] = None,
     request_id: Annotated[
         str, typer.Option(help="The same id submitted again is the same job. Default: a new one.")
     ] = "",
     catalogue: Annotated[
         bool, typer.Option("--list", "-l", help="List architectures, hyperparameters, data sets.")
     ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Print the job's id and do not wait for its end.")
-    ] = False,
+    detach: Detach = False,
     address: Address = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -57,6 +85,7 @@ def train(
       wintergarden train lenet5 mnist-5k
       wintergarden train mlp digits --set epochs=20 --set learning_rate=0.01 --seed 1
       wintergarden train lenet5 mnist-5k --model my-digits --detach
+      wintergarden train lenet5 mnist-5k --promote 'test_accuracy>=0.97' --variant int8
     """
     with session(address) as client:
         if catalogue:
@@ -67,9 +96,16 @@ def train(
         handle = client.train(
             architecture,
             dataset,
-            dict(_parse(text) for text in parameter or ()),
+            dict(assignment(text, "--set") for text in parameter or ()),
             model=model,
             seed=seed,
+            priority=priority,
+            device=device,
+            processes=processes,
+            max_seconds=max_seconds,
+            max_memory_mb=max_memory_mb,
+            variants=variant or (),
+            promote=promote or (),
             request_id=request_id or None,
         )
         if detach:
@@ -88,7 +124,8 @@ def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job
             )
         return _ended(handle)
     aside.print(f"job {handle.id}", style="dim")
-    title = f"{handle.job.architecture} on {handle.job.dataset}"
+    job = handle.job
+    title = f"{job.architecture} on {job.dataset}" if job.architecture else job.kind
     try:
         with JobProgress(title, aside) as progress:
             for event in handle.watch(cursor=cursor):
@@ -118,11 +155,11 @@ def tell_end(job: Job, *, as_json: bool = False) -> None:
         people.print(metrics_line(job.metrics))
 
 
-def _parse(text: str) -> tuple[str, Any]:
+def assignment(text: str, option: str) -> tuple[str, Any]:
     """`epochs=3` → ("epochs", 3): JSON where it is JSON, text where it is not."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise typer.BadParameter(f"--set {text!r}: want NAME=VALUE, for example epochs=3")
+        raise typer.BadParameter(f"{option} {text!r}: want NAME=VALUE, for example epochs=3")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

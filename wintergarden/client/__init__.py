@@ -8,25 +8,29 @@ from wintergarden.client.attacks import Attack, Robustness
 from wintergarden.client.blocking import Client, JobHandle, connect
 from wintergarden.client.explanation import Explanation, Method
 from wintergarden.client.inference import IndexEntry, ModelMetadata, TensorInfo
-from wintergarden.client.models import ModelLabels, ModelSummary, ModelVersion
-from wintergarden.client.status import ServerFault
-from wintergarden.client.training import (
-    Architecture,
-    Dataset,
+from wintergarden.client.jobs import (
+    CheckpointKept,
     Event,
     Job,
     JobState,
     LogWritten,
     MetricsReported,
+    PictureShown,
     Progressed,
     StateChanged,
+    Worker,
+    Workers,
 )
+from wintergarden.client.models import ModelLabels, ModelSummary, ModelVersion
+from wintergarden.client.status import ServerFault
+from wintergarden.client.training import Architecture, Dataset, TrainingOptions
 
 __all__ = [
     "Architecture",
     "AsyncClient",
     "AsyncJobHandle",
     "Attack",
+    "CheckpointKept",
     "Client",
     "Dataset",
     "Event",
@@ -44,11 +48,15 @@ __all__ = [
     "ModelSummary",
     "ModelVersion",
     "Picture",
+    "PictureShown",
     "Progressed",
     "Robustness",
     "ServerFault",
     "StateChanged",
     "TensorInfo",
+    "TrainingOptions",
+    "Worker",
+    "Workers",
     "connect",
     "connect_async",
 ]

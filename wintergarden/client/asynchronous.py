@@ -8,17 +8,18 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
-from wintergarden.client import attacks, explanation, inference, models, training
+from wintergarden.client import attacks, explanation, inference, jobs, models, training
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.jobs import Event, Job, JobState, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
-from wintergarden.client.training import Event, Job, JobState, Watching
+from wintergarden.client.training import TrainingOptions
 from wintergarden.errors import InvalidArgument, Unavailable, WintergardenError
 
 P = ParamSpec("P")
@@ -57,9 +58,13 @@ class AsyncModels(_Room):
 
 
 class AsyncJobs(_Room):
-    list = _awaiting(training.list_jobs)
-    get = _awaiting(training.get)
-    cancel = _awaiting(training.cancel)
+    list = _awaiting(jobs.list_jobs)
+    get = _awaiting(jobs.get)
+    cancel = _awaiting(jobs.cancel)
+    pause = _awaiting(jobs.pause)
+    resume = _awaiting(jobs.resume)
+    clone = _awaiting(training.clone)
+    workers = _awaiting(jobs.workers)
 
     def watch(
         self, job_id: str, *, cursor: str = "", timeout_s: float | None = None
@@ -119,6 +124,16 @@ class AsyncJobHandle:
         self.job = await self._client.jobs.cancel(self.id)
         return self.job
 
+    async def pause(self) -> Job:
+        """Hold the job until it is resumed."""
+        self.job = await self._client.jobs.pause(self.id)
+        return self.job
+
+    async def resume(self) -> Job:
+        """Let the paused job go on where it was."""
+        self.job = await self._client.jobs.resume(self.id)
+        return self.job
+
 
 class AsyncClient:
     """Everything Wintergarden does, at one address; the arguments are `Client`'s.
@@ -164,15 +179,10 @@ class AsyncClient:
         architecture: str,
         dataset: str,
         hyperparameters: Mapping[str, Any] | None = None,
-        *,
-        model: str = "",
-        seed: int = 0,
-        request_id: str | None = None,
+        **options: Unpack[TrainingOptions],
     ) -> AsyncJobHandle:
         """Queue a training job; see `wintergarden.client.training.submit`."""
-        flow = training.submit(
-            architecture, dataset, hyperparameters, model=model, seed=seed, request_id=request_id
-        )
+        flow = training.submit(architecture, dataset, hyperparameters, **options)
         return AsyncJobHandle(self, await self._run(flow))
 
     async def close(self) -> None:
@@ -235,7 +245,7 @@ class AsyncClient:
         patience = Patience(max(self._retry_for_s, 60.0))
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
         while not watching.has_ended:
-            stream = self._stubs[training.WATCH](
+            stream = self._stubs[jobs.WATCH](
                 watching.request(),
                 timeout=None if give_up_at is None else give_up_at - time.monotonic(),
                 metadata=self._stubs.metadata,

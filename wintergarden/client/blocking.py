@@ -7,17 +7,18 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
-from wintergarden.client import attacks, explanation, inference, models, training
+from wintergarden.client import attacks, explanation, inference, jobs, models, training
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.jobs import Event, Job, JobState, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
-from wintergarden.client.training import Event, Job, JobState, Watching
+from wintergarden.client.training import TrainingOptions
 from wintergarden.errors import InvalidArgument, Unavailable, WintergardenError
 
 P = ParamSpec("P")
@@ -56,9 +57,13 @@ class Models(_Room):
 
 
 class Jobs(_Room):
-    list = _blocking(training.list_jobs)
-    get = _blocking(training.get)
-    cancel = _blocking(training.cancel)
+    list = _blocking(jobs.list_jobs)
+    get = _blocking(jobs.get)
+    cancel = _blocking(jobs.cancel)
+    pause = _blocking(jobs.pause)
+    resume = _blocking(jobs.resume)
+    clone = _blocking(training.clone)
+    workers = _blocking(jobs.workers)
 
     def watch(
         self, job_id: str, *, cursor: str = "", timeout_s: float | None = None
@@ -118,6 +123,16 @@ class JobHandle:
         self.job = self._client.jobs.cancel(self.id)
         return self.job
 
+    def pause(self) -> Job:
+        """Hold the job until it is resumed."""
+        self.job = self._client.jobs.pause(self.id)
+        return self.job
+
+    def resume(self) -> Job:
+        """Let the paused job go on where it was."""
+        self.job = self._client.jobs.resume(self.id)
+        return self.job
+
 
 class Client:
     """Everything Wintergarden does, at one address.
@@ -168,15 +183,10 @@ class Client:
         architecture: str,
         dataset: str,
         hyperparameters: Mapping[str, Any] | None = None,
-        *,
-        model: str = "",
-        seed: int = 0,
-        request_id: str | None = None,
+        **options: Unpack[TrainingOptions],
     ) -> JobHandle:
         """Queue a training job; see `wintergarden.client.training.submit`."""
-        flow = training.submit(
-            architecture, dataset, hyperparameters, model=model, seed=seed, request_id=request_id
-        )
+        flow = training.submit(architecture, dataset, hyperparameters, **options)
         return JobHandle(self, self._run(flow))
 
     def close(self) -> None:
@@ -239,7 +249,7 @@ class Client:
         patience = Patience(max(self._retry_for_s, 60.0))
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
         while not watching.has_ended:
-            stream = self._stubs[training.WATCH](
+            stream = self._stubs[jobs.WATCH](
                 watching.request(),
                 timeout=None if give_up_at is None else give_up_at - time.monotonic(),
                 metadata=self._stubs.metadata,

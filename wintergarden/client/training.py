@@ -1,4 +1,4 @@
-"""Training jobs: what is submitted, where it stands, what it reports."""
+"""Training: what can be trained, and having it trained."""
 
 from __future__ import annotations
 
@@ -6,140 +6,14 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from wintergarden.client.call import Call, Flow
+from wintergarden.client.jobs import Job
 from wintergarden.wire import training_pb2 as pb
 from wintergarden.wire.pool import methods
 
 _METHODS = methods("wintergarden.v1.TrainingService")
-WATCH = _METHODS["WatchJob"]
-
-
-class JobState(StrEnum):
-    UNSPECIFIED = "unspecified"
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-
-    @classmethod
-    def from_wire(cls, value: int) -> JobState:
-        return cls(pb.JobState.Name(value).removeprefix("JOB_STATE_").lower())
-
-    @property
-    def on_wire(self) -> pb.JobState:
-        value: pb.JobState = pb.JobState.Value(f"JOB_STATE_{self.name}")
-        return value
-
-
-@dataclass(frozen=True)
-class Job:
-    """A training job as it stood when it was asked for.
-
-    `progress` is 0 to 1; `queue_position` 1 is the next to run, 0 is not queued; `reason` says
-    why it failed, was cancelled or still waits. `model_version` and `metrics` belong to a job
-    that succeeded.
-    """
-
-    id: str
-    state: JobState
-    architecture: str
-    dataset: str
-    hyperparameters: Mapping[str, Any]
-    seed: int
-    reason: str
-    attempt: int
-    progress: float
-    phase: str
-    queue_position: int
-    worker: str
-    submitted_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    model: str
-    model_version: int
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def from_message(cls, job: pb.Job) -> Job:
-        return cls(
-            id=job.id,
-            state=JobState.from_wire(job.state),
-            architecture=job.training.architecture,
-            dataset=job.training.dataset,
-            hyperparameters=json.loads(job.training.hyperparameters_json or "{}"),
-            seed=job.training.seed,
-            reason=job.reason,
-            attempt=job.attempt,
-            progress=job.progress,
-            phase=job.phase,
-            queue_position=job.queue_position,
-            worker=job.worker,
-            submitted_at=_time(job, "submitted_at"),
-            started_at=_time(job, "started_at"),
-            ended_at=_time(job, "ended_at"),
-            model=job.model_name or job.training.model,
-            model_version=job.model_version,
-            metrics=dict(job.metrics),
-        )
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something a job reported; `attempt` counts its starts, `step` its training steps."""
-
-    cursor: str
-    attempt: int
-    sequence: int
-    step: int
-    time: datetime | None
-
-    @classmethod
-    def from_message(cls, event: pb.JobEvent) -> Event:
-        head = (event.cursor, event.fence, event.sequence, event.step, _time(event, "time"))
-        match event.WhichOneof("event"):
-            case "state":
-                return StateChanged(
-                    *head, JobState.from_wire(event.state.state), event.state.reason
-                )
-            case "metrics":
-                return MetricsReported(*head, dict(event.metrics.values))
-            case "log":
-                return LogWritten(*head, event.log.level, event.log.text)
-            case "progress":
-                return Progressed(*head, event.progress.phase, event.progress.fraction)
-        return cls(*head)  # from a server newer than this client
-
-
-@dataclass(frozen=True)
-class StateChanged(Event):
-    state: JobState
-    reason: str
-
-
-@dataclass(frozen=True)
-class MetricsReported(Event):
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class LogWritten(Event):
-    level: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Progressed(Event):
-    phase: str
-    fraction: float
 
 
 @dataclass(frozen=True)
@@ -167,14 +41,41 @@ class Dataset:
     source: str
 
 
+class TrainingOptions(TypedDict, total=False):
+    """What `submit` takes beside what is trained; every one may be left out.
+
+    Attributes:
+        model: the name to publish under; default: architecture-dataset.
+        seed: of everything random in the training.
+        device: auto, cpu or cuda; cuda waits for a worker that has it.
+        processes: that share each batch.
+        max_seconds: of running, over all attempts; 0: no limit.
+        max_memory_mb: mebibytes that the training may use; 0: no limit.
+        variants: of the served graph beside the float32 one: fp16, int8.
+        promote: conditions such as "test_accuracy>=0.97"; the version becomes `stable` only if
+            all of them hold.
+        priority: -100 to 100; higher ones run first.
+        request_id: the same id submitted again returns the same job; default: a new one, so
+            that a repeated request cannot become two jobs.
+    """
+
+    model: str
+    seed: int
+    device: str
+    processes: int
+    max_seconds: float
+    max_memory_mb: int
+    variants: Iterable[str]
+    promote: Iterable[str]
+    priority: int
+    request_id: str | None
+
+
 def submit(
     architecture: str,
     dataset: str,
     hyperparameters: Mapping[str, Any] | None = None,
-    *,
-    model: str = "",
-    seed: int = 0,
-    request_id: str | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Flow[Job]:
     """Queue a training job.
 
@@ -182,46 +83,50 @@ def submit(
         architecture: for example "lenet5"; `architectures` lists them.
         dataset: for example "mnist-5k"; `datasets` lists them.
         hyperparameters: validated by the server against the architecture's schema.
-        model: the name to publish under; default: architecture-dataset.
-        seed: of everything random in the training.
-        request_id: the same id submitted again returns the same job; default: a new one, so
-            that a repeated request cannot become two jobs.
+        options: see `TrainingOptions`.
 
     Raises:
         NotFound: an unknown architecture or data set; the message names the known ones.
-        InvalidArgument: a hyperparameter; the message names it and its limits.
+        InvalidArgument: a hyperparameter or option; the message names it and its limits.
     """
-    spec = pb.TrainingSpec(
-        model=model,
-        architecture=architecture,
-        dataset=dataset,
-        hyperparameters_json=json.dumps(dict(hyperparameters or {})),
-        seed=seed,
+    fields: dict[str, Any] = {**options}
+    request = pb.SubmitTrainingRequest(
+        request_id=fields.pop("request_id", None) or uuid.uuid4().hex,
+        priority=fields.pop("priority", 0),
+        training=pb.TrainingSpec(
+            architecture=architecture,
+            dataset=dataset,
+            hyperparameters_json=json.dumps(dict(hyperparameters or {})),
+            **fields,
+        ),
     )
-    request_id = request_id or uuid.uuid4().hex
-    response = yield Call(
-        _METHODS["SubmitTraining"],
-        pb.SubmitTrainingRequest(training=spec, request_id=request_id),
-    )
+    response = yield Call(_METHODS["SubmitTraining"], request)
     return Job.from_message(response.job)
 
 
-def get(job_id: str) -> Flow[Job]:
-    """A job as it stands now."""
-    response = yield Call(_METHODS["GetJob"], pb.GetJobRequest(job_id=job_id))
-    return Job.from_message(response.job)
+def clone(
+    job_id: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    priority: int = 0,
+    request_id: str | None = None,
+) -> Flow[Job]:
+    """Queue a job like another one, with changes.
 
-
-def list_jobs(*, states: Iterable[JobState | str] = (), limit: int = 100) -> Flow[list[Job]]:
-    """Jobs, newest first; `states` filters, for example ["queued", "running"]."""
-    wire_states = [JobState(state).on_wire for state in states]
-    response = yield Call(_METHODS["ListJobs"], pb.ListJobsRequest(states=wire_states, limit=limit))
-    return [Job.from_message(job) for job in response.jobs]
-
-
-def cancel(job_id: str) -> Flow[Job]:
-    """Stop a job; one that has ended stays as it is."""
-    response = yield Call(_METHODS["CancelJob"], pb.CancelJobRequest(job_id=job_id))
+    Args:
+        job_id: which one; it may have ended.
+        changes: merged into its `spec` (JSON merge patch, RFC 7396): {"seed": 1,
+            "hyperparameters": {"epochs": 20, "l2": None}}; None removes, so that the default holds.
+        priority: -100 to 100.
+        request_id: as of `submit`.
+    """
+    request = pb.CloneJobRequest(
+        job_id=job_id,
+        changes_json=json.dumps(dict(changes or {})),
+        request_id=request_id or uuid.uuid4().hex,
+        priority=priority,
+    )
+    response = yield Call(_METHODS["CloneJob"], request)
     return Job.from_message(response.job)
 
 
@@ -256,28 +161,3 @@ def datasets() -> Flow[list[Dataset]]:
         )
         for d in response.datasets
     ]
-
-
-class Watching:
-    """Where a watcher stands in a job's events, so that it can go on after a lost connection."""
-
-    def __init__(self, job_id: str, cursor: str = "") -> None:
-        self.job_id = job_id
-        self.cursor = cursor
-        self.has_ended = False
-
-    def request(self) -> pb.WatchJobRequest:
-        return pb.WatchJobRequest(job_id=self.job_id, cursor=self.cursor)
-
-    def accept(self, response: pb.WatchJobResponse) -> Event:
-        event = Event.from_message(response.event)
-        self.cursor = event.cursor
-        self.has_ended = isinstance(event, StateChanged) and event.state.is_final
-        return event
-
-
-def _time(message: pb.Job | pb.JobEvent, field: str) -> datetime | None:
-    if not message.HasField(field):
-        return None
-    moment: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
-    return moment

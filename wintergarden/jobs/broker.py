@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from wintergarden.jobs import keys
+from wintergarden.jobs.address import RedisAddress
 from wintergarden.jobs.connection import Connection
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ def create_celery(redis_url: str, **settings: Any) -> Celery:
     """The Celery application of submitters and workers; `settings` are added to the house's."""
     from celery import Celery
 
+    address = RedisAddress.parse(redis_url)
     app = Celery("wintergarden", set_as_current=False, fixups=[])
     app.conf.update(
-        broker_url=redis_url,
+        broker_url=address.broker_url,
         broker_transport_options={
+            **address.broker_options,
             "global_keyprefix": keys.CELERY_PREFIX,
             "socket_connect_timeout": 2.0,
             "socket_timeout": 10.0,

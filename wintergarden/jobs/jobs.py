@@ -239,7 +239,7 @@ class Jobs:
         """Say that a worker is there, and what it can do."""
         workers.report(self._connection, worker)
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> Sequence[Worker]:
         """Those heard of in the last half minute."""
         return workers.read(self._connection)
 

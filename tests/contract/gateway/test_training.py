@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from wintergarden.jobs import LogWritten, MetricsReported
+from wintergarden.jobs import LogWritten, MetricsReported, Worker
 from wintergarden.service.testing import details_of
 from wintergarden.wire import training_pb2 as pb
 from wintergarden.wire.pool import methods
@@ -225,3 +225,87 @@ def test_watchers_do_not_hold_up_a_stop(deployment: Any) -> None:
     assert error.code() == grpc.StatusCode.UNAVAILABLE
     stopping.join(10)
     assert time.monotonic() - started < 5
+
+
+def test_pause_resume_and_priority(deployment: Any) -> None:
+    first = submit(deployment)
+    paused = ask(deployment, "PauseJob", job_id=first.id).job
+    assert (paused.state, paused.queue_position) == (pb.JOB_STATE_PAUSED, 0)
+    listed = ask(deployment, "ListJobs", states=[pb.JOB_STATE_PAUSED]).jobs
+    assert [job.id for job in listed] == [first.id]
+    spec = pb.TrainingSpec(architecture="lenet5", dataset="digits")
+    ask(deployment, "SubmitTraining", training=spec)
+    urgent = ask(deployment, "SubmitTraining", training=spec, priority=9).job
+    assert (urgent.priority, urgent.queue_position) == (9, 1)
+    assert ask(deployment, "ResumeJob", job_id=first.id).job.queue_position == 2
+    ask(deployment, "CancelJob", job_id=first.id)
+    error = refusal(lambda: ask(deployment, "ResumeJob", job_id=first.id))
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "clone it" in error.details()
+
+
+def test_a_clone_is_the_same_but_for_its_changes(deployment: Any) -> None:
+    original = submit(
+        deployment,
+        hyperparameters_json='{"epochs": 3}',
+        seed=7,
+        device="cpu",
+        max_seconds=60.0,
+        promote=["test_accuracy>=0.9"],
+    )
+    changes = {"seed": 8, "hyperparameters": {"epochs": None}, "max_memory_mb": 512}
+    clone = ask(deployment, "CloneJob", job_id=original.id, changes_json=json.dumps(changes)).job
+    assert clone.id != original.id
+    expected = pb.TrainingSpec()
+    expected.CopyFrom(original.training)
+    expected.seed, expected.hyperparameters_json, expected.max_memory_mb = 8, "{}", 512
+    assert clone.training == expected
+    assert json.loads(clone.spec_json)["max_seconds"] == 60.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("[1]", "changes must be a JSON object, got list"),
+        ("{", "changes are not JSON"),
+        ('{"colour": "red"}', 'no field named "colour"'),
+        ('{"seed": "much"}', "much"),
+        ('{"hyperparameters": {"epochs": 0}}', '"maximum": 200'),
+    ],
+)
+def test_changes_that_are_none(deployment: Any, changes: str, says: str) -> None:
+    job = submit(deployment)
+    error = refusal(lambda: ask(deployment, "CloneJob", job_id=job.id, changes_json=changes))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert says in error.details()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"device": "tpu"}, "device: got 'tpu'; allowed is one of auto, cpu, cuda"),
+        ({"processes": -1}, "processes: got -1; allowed is 1 to 64"),
+        ({"max_seconds": float("nan")}, "max_seconds: got nan"),
+        ({"max_memory_mb": -5}, "max_memory_mb: got -5"),
+        ({"variants": ["int4"]}, "variants: got 'int4'; allowed is of fp16, int8"),
+    ],
+)
+def test_options_that_are_none(deployment: Any, fields: dict[str, Any], says: str) -> None:
+    error = refusal(lambda: submit(deployment, **fields))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert says in error.details()
+
+
+def test_who_works_and_why_a_job_waits(deployment: Any) -> None:
+    assert submit(deployment).reason == "no worker is running"
+    deployment.jobs.report_worker(Worker("worker-1", memory_mb=4_000, devices=("cpu", "8 cores")))
+    waiting = submit(deployment, device="cuda")
+    assert waiting.reason == "no worker takes jobs of 'train.cuda'; there are worker-1 (train)"
+    found = ask(deployment, "ListWorkers")
+    (worker,) = found.workers
+    assert (worker.name, worker.memory_mb, list(worker.devices)) == (
+        "worker-1",
+        4_000,
+        ["cpu", "8 cores"],
+    )
+    assert dict(found.queued) == {"train": 1, "train.cuda": 1}
