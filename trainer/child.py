@@ -95,6 +95,7 @@ def _run(control: Control, order: Order) -> dict[str, Any]:
 
     from trainer.data.registry import describe, load
     from trainer.export.publish import publish
+    from trainer.export.release import make_release
     from trainer.recipes.classification import train
     from trainer.zoo.registry import check_fits, find
     from wintergarden.runtime import available_threads
@@ -130,7 +131,8 @@ def _run(control: Control, order: Order) -> dict[str, Any]:
         control.progress("publish", EXPORT_END)
         return control.may_publish(version)
 
-    manifest = publish(store, order.model_name, trained, order.job_id, may_publish)
+    release = make_release(trained, order.model_name)
+    manifest = publish(store, order.model_name, release, order.job_id, may_publish)
     return {"model": manifest.model, "version": manifest.version, "metrics": manifest.metrics}
 
 

@@ -1,14 +1,26 @@
-"""Whether an earlier attempt has published already, and died before it could say so."""
+"""Where a job publishes, and whether an earlier attempt has: it may have died before it said so."""
 
 from __future__ import annotations
 
 import structlog
 
 from wintergarden.errors import NotFound, WintergardenError
-from wintergarden.jobs import JobRecord
+from wintergarden.jobs import JobRecord, TrainingSpec
+from wintergarden.jobs.records import SearchSpec
 from wintergarden.store import Manifest, open_store
 
 _log = structlog.get_logger(__name__)
+
+
+def release_uri(store_uri: str, job: JobRecord) -> str:
+    """The store that a job publishes to.
+
+    Trials of a search have one of their own, below the search's files: nobody serves what is
+    there, and it goes with them.
+    """
+    if isinstance(job.spec, TrainingSpec) and job.spec.is_trial and job.parent:
+        return f"{store_uri.rstrip('/')}/jobs/{job.parent}/trials"
+    return store_uri
 
 
 def find_published(store_uri: str, job: JobRecord) -> Manifest | None:
@@ -17,10 +29,11 @@ def find_published(store_uri: str, job: JobRecord) -> Manifest | None:
     A store that does not answer counts as none: the training process will meet it too, and say
     what is wrong.
     """
-    if not job.offered_version:
+    if not job.offered_version or not isinstance(job.spec, TrainingSpec | SearchSpec):
         return None
     try:
-        manifest = open_store(store_uri).read_manifest(job.spec.model, job.offered_version)
+        store = open_store(release_uri(store_uri, job))
+        manifest = store.read_manifest(job.spec.model, job.offered_version)
     except NotFound:
         return None
     except WintergardenError as exc:

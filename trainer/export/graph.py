@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 
 import onnx
 import torch
@@ -13,6 +14,7 @@ from trainer.recipes.classification import Trained
 from wintergarden.errors import Unsupported
 
 OPSET = 20
+_SHOWN = 500  # characters of the exporter's reasons
 LOGITS, PROBABILITIES = "logits", "probabilities"
 
 
@@ -34,16 +36,24 @@ class ServedClassifier(nn.Module):
         return logits, torch.softmax(logits, dim=1)
 
 
-def export(served: nn.Module, example: Tensor, input_name: str) -> onnx.ModelProto:
+def variable_axes(example_shape: Sequence[int]) -> list[int]:
+    """Axes, in a batch, whose length may vary: those of size -1 in one example."""
+    return [axis for axis, size in enumerate(example_shape, start=1) if size < 0]
+
+
+def export(
+    served: nn.Module, example: Tensor, input_name: str, lengths: Sequence[int] = ()
+) -> onnx.ModelProto:
     """The ONNX graph of a module, with a dynamic batch.
 
     Args:
         served: in eval mode.
         example: (2, …); one row would let the exporter take the batch for a constant.
         input_name: of the graph's input.
+        lengths: further axes of the input that are dynamic.
 
     Raises:
-        Unsupported: the exporter froze the batch dimension.
+        Unsupported: the network cannot be exported, or the exporter froze a dynamic dimension.
     """
     served.eval()
     # It logs at each export that torchvision, whose operators nobody here uses, is missing.
@@ -51,22 +61,28 @@ def export(served: nn.Module, example: Tensor, input_name: str) -> onnx.ModelPro
     with warnings.catch_warnings():
         # torch 2.13 warns about its own use of its own pytree.
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
-        program = torch.onnx.export(
-            served,
-            (example,),
-            input_names=[input_name],
-            output_names=[LOGITS, PROBABILITIES],
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),  # AUTO would freeze it silently
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                served,
+                (example,),
+                input_names=[input_name],
+                output_names=[LOGITS, PROBABILITIES],
+                # AUTO would freeze them silently.
+                dynamic_shapes=(dict.fromkeys((0, *lengths), torch.export.Dim.DYNAMIC),),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            why = " ".join(str(error.__cause__ or error).split())[:_SHOWN]
+            raise Unsupported(f"the network cannot be exported: {why}") from error
     if program is None:
         raise Unsupported("the exporter returned no program")
     model = program.model_proto
-    _forget_source(model)
+    forget_source(model)
     _name_batch(model)
+    _check_lengths(model, lengths)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -87,7 +103,17 @@ def _name_batch(model: onnx.ModelProto) -> None:
                 axis.dim_param = "batch"
 
 
-def _forget_source(model: onnx.ModelProto) -> None:
+def _check_lengths(model: onnx.ModelProto, lengths: Sequence[int]) -> None:
+    for given in model.graph.input:
+        for axis in lengths:
+            size = given.type.tensor_type.shape.dim[axis]
+            if not size.dim_param:
+                raise Unsupported(
+                    f"the exporter froze axis {axis} of {given.name!r} at {size.dim_value}"
+                )
+
+
+def forget_source(model: onnx.ModelProto) -> None:
     """Drops stack traces and paths: they change the digest and tell about the machine."""
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         del part.metadata_props[:]

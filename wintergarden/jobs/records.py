@@ -79,6 +79,7 @@ class TrainingSpec(Spec):
         variants: of the served graph, beside the one in float32: fp16, int8.
         promote: conditions such as `test_accuracy>=0.97`; the published version becomes
             `stable` when all of them hold. None given: no label is touched.
+        is_trial: of a search, its parent, which alone sees what it publishes.
     """
 
     kind: ClassVar[str] = "train"
@@ -94,6 +95,7 @@ class TrainingSpec(Spec):
     max_memory_mb: int = 0
     variants: Sequence[str] = ()
     promote: Sequence[str] = ()
+    is_trial: bool = False
 
     def __post_init__(self) -> None:
         for name in ("variants", "promote"):  # JSON has lists
@@ -109,6 +111,61 @@ class TrainingSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class SearchSpec(Spec):
+    """Which hyperparameters to search; each trial is a training job, a child of this one.
+
+    Attributes:
+        training: the fields of `TrainingSpec` that all trials have in common.
+        space: by hyperparameter what it may be; see `trainer.search.space`.
+        trials: how many, at most.
+        parallel: how many at once, at most.
+        metric: that a training reports after each epoch; never of the held-out examples.
+        is_maximised: whether more of it is better.
+        pruning: what gives trials up early: median, hyperband or none.
+        seed: of the search's choices.
+        promote: as `TrainingSpec.promote`, for the best trial's model.
+    """
+
+    kind: ClassVar[str] = "search"
+
+    training: Mapping[str, Any]
+    space: Mapping[str, Any]
+    trials: int = 20
+    parallel: int = 2
+    metric: str = "validation_accuracy"
+    is_maximised: bool = True
+    pruning: str = "median"
+    seed: int = 0
+    promote: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "promote", tuple(self.promote))  # JSON has lists
+
+    @property
+    def model(self) -> str:
+        return str(self.training["model"])
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSpec(Spec):
+    """What to make a data set of.
+
+    Attributes:
+        name: that the data set gets.
+        upload: sha256 of the uploaded file, which is in the store.
+        format: of the file.
+        options: of the preparation, all of them (`wintergarden.store.preparation`).
+    """
+
+    kind: ClassVar[str] = "prepare"
+
+    name: str
+    upload: str
+    format: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownSpec(Spec):
     """Of a kind that newer code knows: listed like any other, and run by newer workers."""
 
@@ -120,7 +177,7 @@ class UnknownSpec(Spec):
         return self.content
 
 
-SPECS: dict[str, type[Spec]] = {spec.kind: spec for spec in (TrainingSpec,)}
+SPECS: dict[str, type[Spec]] = {spec.kind: spec for spec in (TrainingSpec, SearchSpec)}
 """Every kind of job."""
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from wintergarden.errors import DataLoss, InvalidArgument
+from wintergarden.errors import DataLoss, FailedPrecondition, InvalidArgument
 
 LABELS = "labels.json"
 MAX_LABELS_BYTES = 64 * 2**10
@@ -22,6 +22,10 @@ MAX_LABELS = 64
 # Begins with a letter, so that no label is taken for a version number.
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
 _Version = Annotated[int, Field(ge=1)]
+
+
+class StaleRevision(FailedPrecondition):
+    """The labels were changed by somebody else since they were read."""
 
 
 class Labels(BaseModel):

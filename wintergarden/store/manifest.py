@@ -77,6 +77,20 @@ class Lineage(_Frozen):
     environment: dict[str, str] = {}
 
 
+class Promotion(_Frozen):
+    """The rule by which the version becomes `stable`; see `store.promotion`.
+
+    Attributes:
+        conditions: such as `test_accuracy>=0.97`, all of which must hold.
+        revision: of the labels, just before the version was published.
+        stable: what they called stable then.
+    """
+
+    conditions: tuple[str, ...] = ()
+    revision: Annotated[int, Field(ge=0)] = 0
+    stable: Annotated[int, Field(ge=1)] | None = None
+
+
 class ManifestFields(_Frozen):
     """What the publisher says; the store adds the rest.
 
@@ -85,10 +99,19 @@ class ManifestFields(_Frozen):
         preprocessing: in words, what the graph does to its inputs before the network sees them.
         class_labels: in the order of the last axis of the outputs.
         tolerances: per precision, the largest absolute difference from the golden outputs.
+        parity: per precision and output, the largest difference from the network that was found
+            before publishing, relative to the largest output where that exceeds 1.
+        promotion: None leaves the labels alone.
     """
 
     architecture: str
-    task: Literal["image-classification", "tabular-classification", "regression", "unknown"]
+    task: Literal[
+        "image-classification",
+        "tabular-classification",
+        "text-classification",
+        "regression",
+        "unknown",
+    ]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     family: str | None = None
@@ -97,6 +120,8 @@ class ManifestFields(_Frozen):
     class_labels: tuple[str, ...] = ()
     metrics: dict[str, FiniteFloat] = {}
     tolerances: dict[str, FiniteFloat] = {"fp32": 1e-4}
+    parity: dict[str, dict[str, FiniteFloat]] = {}
+    promotion: Promotion | None = None
     lineage: Lineage = Lineage()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, TooLarge
-from wintergarden.store.labels import LABELS, MAX_LABELS_BYTES, Labels, parse_labels
+from wintergarden.errors import InvalidArgument, NotFound, TooLarge
+from wintergarden.store.labels import LABELS, MAX_LABELS_BYTES, Labels, StaleRevision, parse_labels
 from wintergarden.store.names import CONFIGURATION, is_file_name, validate_model_name
 from wintergarden.store.objects import Objects
 
@@ -81,7 +81,8 @@ class ModelSettings(ABC):
 
         Raises:
             NotFound: no such model, or a version that is not published.
-            FailedPrecondition: there is another revision now, or the storage is full.
+            StaleRevision: there is another revision now.
+            FailedPrecondition: the storage is full.
         """
         versions = self.list_versions(model)
         self.latest_version(model)
@@ -96,7 +97,7 @@ class ModelSettings(ABC):
             f"models/{model}/{LABELS}", current, new.to_json()
         )
         if not is_ours:
-            raise FailedPrecondition(
+            raise StaleRevision(
                 f"the labels of model {model!r} were changed by somebody else: they are no longer "
                 f"at revision {labels.revision}; read them and try again"
             )

@@ -9,6 +9,8 @@ from wintergarden.errors import InvalidArgument
 MANIFEST = "manifest.json"
 CLAIM = "claim.json"
 MODEL = "model.onnx"
+# The same graph in lower precision, beside it, by precision.
+VARIANTS = {"fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 GOLDEN = "golden.npz"
 REFERENCE = "reference.npz"
 WEIGHTS = "weights.safetensors"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from wintergarden.errors import InvalidArgument
-from wintergarden.store.names import MODEL
+from wintergarden.store.names import MODEL, VARIANTS
 from wintergarden.wire.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 Device = Literal["auto", "cpu", "cuda"]
 
 # The variants of one graph that may lie beside one another in a version.
-FILES: Mapping[str, str] = {"fp32": MODEL, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+FILES: Mapping[str, str] = {"fp32": MODEL, **VARIANTS}
 
 
 def precision(config: ModelConfig) -> str:

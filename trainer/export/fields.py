@@ -1,0 +1,64 @@
+"""What the manifest says of a trained classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from trainer.export.graph import LOGITS, PROBABILITIES
+from trainer.recipes.classification import Trained
+from wintergarden import __version__
+from wintergarden.store import Lineage, ManifestFields, TensorInfo
+
+
+def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestFields:
+    """The manifest of a classifier, as far as its training knows it."""
+    info = trained.dataset.info
+    classes = len(info.class_labels)
+    return ManifestFields(
+        architecture=trained.architecture.name,
+        task=info.task,
+        inputs=(
+            TensorInfo(
+                name=info.input_name,
+                datatype="FP32",
+                shape=(-1, *info.input_shape),
+                meaning=", ".join(info.feature_names) or info.summary,
+                units=info.units,
+                value_range=info.value_range,
+            ),
+        ),
+        outputs=(
+            TensorInfo(
+                name=LOGITS,
+                datatype="FP32",
+                shape=(-1, classes),
+                meaning="unnormalised log-probability of each class",
+                units="nats",
+            ),
+            TensorInfo(
+                name=PROBABILITIES,
+                datatype="FP32",
+                shape=(-1, classes),
+                meaning="probability of each class",
+                value_range=(0.0, 1.0),
+            ),
+        ),
+        hyperparameters=trained.hyperparameters.model_dump(mode="json"),
+        preprocessing=trained.preprocessing.describe(),
+        class_labels=info.class_labels,
+        metrics=dict(metrics),
+        lineage=Lineage(
+            code_version=__version__,
+            dataset=info.name,
+            dataset_digest=trained.dataset.digest,
+            seed=trained.seed,
+            # With these and the seed the same, the weights are the same, bit by bit.
+            environment={
+                "torch": torch.__version__,
+                "threads": str(torch.get_num_threads()),
+                "cpu": torch.backends.cpu.get_cpu_capability(),
+            },
+        ),
+    )

@@ -1,0 +1,131 @@
+"""Everything a version is made of, proved and measured, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from trainer.data.dataset import Dataset
+from trainer.export.card import write_card
+from trainer.export.fields import make_fields
+from trainer.export.graph import LOGITS, ServedClassifier, export, variable_axes
+from trainer.export.parity import TOLERANCE, Parity, check_parity, run_onnx, run_torch
+from trainer.export.variants import Exported, Variant, VariantRefused, make_variant
+from trainer.recipes.classification import Trained, evaluate
+from wintergarden.errors import DataLoss
+from wintergarden.runtime import RuntimeOptions, open_session
+from wintergarden.store import ManifestFields
+from wintergarden.store.golden import replay, write_golden
+from wintergarden.store.names import CARD, GOLDEN, MODEL, REFERENCE, VARIANTS, WEIGHTS
+from wintergarden.store.reference import MAX_EXAMPLES, write_reference
+
+GOLDEN_ROWS = 7
+BACKGROUND_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version without a number.
+
+    Attributes:
+        files: content by name.
+        fields: of its manifest.
+    """
+
+    files: Mapping[str, bytes]
+    fields: ManifestFields
+
+
+def make_release(
+    trained: Trained,
+    model: str,
+    variants: Sequence[str] = (),
+    warn: Callable[[str], None] = lambda text: None,
+) -> Release:
+    """Exports a trained network, and proves and measures what came of it. Takes seconds.
+
+    Args:
+        trained: the network, and what it was trained on.
+        model: its name, for the card.
+        variants: precisions to have beside fp32. One that is not good enough is left out, with a
+            warning: a training is not thrown away for it.
+        warn: told what a person should know.
+
+    Raises:
+        DataLoss: the exported graph does not compute what the network computes.
+    """
+    dataset, info = trained.dataset, trained.dataset.info
+    exported, parity = _export(trained)
+    made = list(_make(variants, exported, dataset, warn))
+    content = exported.model.SerializeToString(deterministic=True)
+    metrics = {
+        "bytes": float(len(content)),
+        "export_parity": parity.worst,
+        "test_accuracy": exported.accuracy,
+        "validation_accuracy": evaluate(trained, dataset.validation)[1],
+        "kept_epoch": float(trained.kept_epoch),
+        "epochs": float(len(trained.history)),
+        "parameters": float(sum(p.numel() for p in trained.network.parameters())),
+        "train_seconds": sum(row["epoch_seconds"] for row in trained.history),
+    }
+    for variant in made:
+        metrics |= variant.metrics
+    fields = make_fields(trained, metrics).model_copy(
+        update={
+            "tolerances": {"fp32": TOLERANCE} | {v.precision: v.tolerance for v in made},
+            "parity": {"fp32": parity.relative} | {v.precision: v.parity.relative for v in made},
+        }
+    )
+    reference = write_reference(
+        {info.input_name: dataset.test.inputs[:MAX_EXAMPLES]},
+        dataset.test.labels[:MAX_EXAMPLES],
+        dataset.train.inputs[:BACKGROUND_ROWS],
+    )
+    files = {
+        MODEL: content,
+        **{VARIANTS[variant.precision]: variant.content for variant in made},
+        GOLDEN: exported.golden,
+        REFERENCE: reference,
+        WEIGHTS: safetensors.torch.save(exported.served.state_dict()),
+        CARD: write_card(model, trained, metrics).encode(),
+    }
+    return Release(files, fields)
+
+
+def _export(trained: Trained) -> tuple[Exported, Parity]:
+    """The graph in fp32, proved."""
+    dataset, info = trained.dataset, trained.dataset.info
+    served = ServedClassifier(trained).eval()
+    example = torch.from_numpy(dataset.train.inputs[:2])
+    model = export(served, example, info.input_name, variable_axes(info.input_shape))
+    content = model.SerializeToString(deterministic=True)
+    session = open_session(content, RuntimeOptions(device="cpu"))
+    parity = check_parity(served, session, dataset)
+    golden_inputs = {info.input_name: dataset.test.inputs[:GOLDEN_ROWS]}
+    golden = write_golden(golden_inputs, run_torch(served, golden_inputs[info.input_name]))
+    # As whoever loads the version will do: what would be refused there is not published here.
+    replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, TOLERANCE)
+    accuracy = _served_accuracy(run_onnx(session, dataset.test.inputs), dataset)
+    return Exported(served, model, session, golden, accuracy), parity
+
+
+def _make(
+    variants: Sequence[str], exported: Exported, dataset: Dataset, warn: Callable[[str], None]
+) -> Iterator[Variant]:
+    for precision in dict.fromkeys(variants):
+        try:
+            yield make_variant(precision, exported, dataset)
+        except VariantRefused as refusal:
+            warn(refusal.message)
+
+
+def _served_accuracy(outputs: Mapping[str, Any], dataset: Dataset) -> float:
+    """Accuracy of the exported graph itself, on examples no choice has seen."""
+    if not np.isfinite(outputs[LOGITS]).all():
+        raise DataLoss("the exported graph answers values that are not finite")
+    return float((outputs[LOGITS].argmax(axis=1) == dataset.test.labels).mean())
