@@ -25,21 +25,30 @@ def random_affine(images: Tensor, generator: Generator) -> Tensor:
         images: (N, C, H, W); what comes in from outside the border is 0.
         generator: of the amounts.
     """
+    return warped(images, draw_affine(len(images), generator))
+
+
+def draw_affine(count: int, generator: Generator) -> Tensor:
+    """Random maps of as many images: (N, 2, 3), in coordinates -1..1."""
 
     def uniform(limit: float, *shape: int) -> Tensor:
-        return (torch.rand(len(images), *shape, generator=generator) * 2 - 1) * limit
+        return (torch.rand(count, *shape, generator=generator) * 2 - 1) * limit
 
     angle = uniform(math.radians(MAX_ROTATION_DEGREES))
     scale = 1 + uniform(MAX_SCALE)
     shift = uniform(MAX_SHIFT, 2)
     cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
-    # (N, 2, 3): where each output pixel is taken from, in coordinates -1..1.
-    theta = torch.stack(
+    # Where each output pixel is taken from, in coordinates -1..1.
+    return torch.stack(
         [
             torch.stack([cosine, uniform(MAX_SHEAR) - sine, shift[:, 0]], dim=1),
             torch.stack([sine, cosine, shift[:, 1]], dim=1),
         ],
         dim=1,
     )
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+
+
+def warped(images: Tensor, maps: Tensor) -> Tensor:
+    """Each image (N, C, H, W) as its map (N, 2, 3) shows it."""
+    grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)

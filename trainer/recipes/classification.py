@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from trainer.data.dataset import Dataset, Split
-from trainer.recipes.augmentation import random_affine
-from trainer.recipes.hyperparameters import (
-    ClassificationHyperparameters,
-    ImageClassificationHyperparameters,
-)
-from trainer.recipes.optimization import L1, create_optimizer, create_schedule
+from trainer.recipes.device import autocast_dtype, be_deterministic, describe_device
+from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.learning import Learner
 from trainer.recipes.preprocessing import Preprocessing
-from trainer.recipes.watcher import Watcher
+from trainer.recipes.randomness import generator_of
+from trainer.recipes.ranks import ALONE, Ranks
+from trainer.recipes.run import TrainingRun
+from trainer.recipes.watcher import Stopped, Watcher
 from trainer.zoo.registry import Architecture
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import FailedPrecondition, InvalidArgument
 
 EVALUATION_BATCH = 512
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -51,17 +51,18 @@ def prepare(
     hyperparameters: ClassificationHyperparameters,
     dataset: Dataset,
     seed: int,
+    device: torch.device = CPU,
 ) -> Trained:
     """A network with random weights that depend on the seed alone, not trained yet."""
-    torch.use_deterministic_algorithms(True)
+    be_deterministic(device)
     torch.manual_seed(seed)
     return Trained(
         architecture=architecture,
         dataset=dataset,
         hyperparameters=hyperparameters,
         seed=seed,
-        network=architecture.network.build(hyperparameters, dataset.info),
-        preprocessing=Preprocessing(dataset, architecture.image_side),
+        network=architecture.network.build(hyperparameters, dataset.info).to(device),
+        preprocessing=Preprocessing(dataset, architecture.image_side).to(device),
     )
 
 
@@ -71,104 +72,148 @@ def train(
     dataset: Dataset,
     seed: int,
     watcher: Watcher | None = None,
+    *,
+    state: Mapping[str, Any] | None = None,
+    device: torch.device = CPU,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Trains a new network; the test part is never looked at.
 
-    The same seed, data, hyperparameters, torch build, CPU type and thread count give the same
-    weights, bit by bit.
+    On a CPU the same seed, data, hyperparameters, torch build, CPU type, thread and process
+    counts give the same weights, bit by bit, whether or not the training was interrupted.
 
     Args:
         architecture: what to build.
         hyperparameters: of the architecture's class.
         dataset: what to learn from.
         seed: of initial weights, order, dropout and augmentation.
-        watcher: who follows.
+        watcher: who follows; rank 0's alone should do anything.
+        state: to go on from; `Checkpointable.state_dict` gave it. Rank 0's is everybody's.
+        device: of this rank, from `choose_device`.
+        ranks: the processes that train together; each calls this with the same arguments.
+
+    Returns:
+        The network on the CPU, in eval mode; the same on every rank.
 
     Raises:
-        InvalidArgument: these hyperparameters let the weights explode.
+        InvalidArgument: these hyperparameters let the weights explode, or the batch does not
+            divide by the number of processes.
+        Unsupported: this device cannot train in the precision asked for.
+        Stopped: the watcher said so, on rank 0; every rank raises it at the same step.
     """
     watcher = watcher or Watcher()
-    trained = prepare(architecture, hyperparameters, dataset, seed)
-    network, preprocessing = trained.network, trained.preprocessing
-    generator = Generator().manual_seed(seed)
-    batch_size, patience = hyperparameters.batch_size, hyperparameters.patience
-    steps = math.ceil(len(dataset.train) / batch_size) * hyperparameters.epochs
-    optimizer = create_optimizer(network, hyperparameters)
-    schedule = create_schedule(optimizer, hyperparameters, steps)
-    l1 = L1(optimizer, hyperparameters.l1)
-    is_augmented = (
-        isinstance(hyperparameters, ImageClassificationHyperparameters) and hyperparameters.augment
-    )
-    best_loss, kept_weights, step, rate = math.inf, network.state_dict(), 0, 0.0
-
-    for epoch in range(1, hyperparameters.epochs + 1):
-        started = time.perf_counter()
-        network.train()
-        total_loss = 0.0
-        for inputs, labels in _batches(dataset.train, batch_size, generator):
-            seen = random_affine(inputs, generator) if is_augmented else inputs
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(
-                network(preprocessing(seen)),
-                labels,
-                label_smoothing=hyperparameters.label_smoothing,
-            )
-            loss.backward()
-            optimizer.step()
-            l1.step()
-            rate = optimizer.param_groups[0]["lr"]
-            schedule.step()
-            total_loss += loss.item() * len(labels)
-            step += 1
-            watcher.on_step(step, steps)
-        validation_loss, validation_accuracy = evaluate(trained, dataset.validation)
-        metrics = {
-            "epoch": float(epoch),
-            "train_loss": total_loss / len(dataset.train),
-            "validation_loss": validation_loss,
-            "validation_accuracy": validation_accuracy,
-            "learning_rate": rate,
-            "epoch_seconds": time.perf_counter() - started,
-        }
-        if not math.isfinite(metrics["train_loss"] + validation_loss):
-            raise InvalidArgument(
-                f"the loss became {metrics['train_loss']} in epoch {epoch}; try a learning_rate "
-                f"below {hyperparameters.learning_rate:g}",
-                field="hyperparameters.learning_rate",
-            )
-        trained.history.append(metrics)
-        watcher.on_epoch(step, metrics)
-        # A schedule that comes to rest ends at weights better than any on the way: choosing
-        # among epochs by few validation examples would only add their noise.
-        if not patience:
-            trained.kept_epoch = epoch
-        elif validation_loss < best_loss:
-            best_loss, trained.kept_epoch = validation_loss, epoch
-            kept_weights = copy.deepcopy(network.state_dict())
-        elif epoch - trained.kept_epoch >= patience:
-            break
-    network.load_state_dict(kept_weights)  # without patience they are the network's own
-    network.eval()
+    _check(hyperparameters, device, ranks)
+    trained, run = _begin(architecture, hyperparameters, dataset, seed, device)
+    if (shared := ranks.share(state)) is not None:
+        try:
+            run.load_state_dict(dict(shared))
+        except FailedPrecondition as error:
+            watcher.on_log("warning", f"training starts from the beginning: {error.message}")
+            trained, run = _begin(architecture, hyperparameters, dataset, seed, device)
+    watcher.on_log("info", _describe(run, hyperparameters, device, ranks))
+    learner = Learner(run, hyperparameters, dataset, trained.preprocessing, seed=seed, ranks=ranks)
+    while not run.is_over:
+        trained.network.train()
+        order = torch.randperm(len(dataset.train), generator=generator_of(seed, "order", run.epoch))
+        for indices in order.split(hyperparameters.batch_size)[run.batch :]:
+            learner.learn(indices)
+            _tell(run, watcher, ranks)
+        _end_epoch(trained, run, watcher, ranks)
+    run.keep_best()
+    trained.network.to(CPU).eval()
+    trained.preprocessing.to(CPU)
+    trained.kept_epoch, trained.history = run.kept_epoch, run.history
     return trained
 
 
 @torch.no_grad()
-def evaluate(trained: Trained, split: Split) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy, over a part of the data."""
+def evaluate(trained: Trained, split: Split, ranks: Ranks = ALONE) -> tuple[float, float]:
+    """Mean cross-entropy in nats, and accuracy, over a part of the data; in full precision.
+
+    Args:
+        trained: its network goes to eval mode.
+        split: the part.
+        ranks: that share the work; the answer is the same on each.
+    """
     trained.network.eval()
-    loss, right = 0.0, 0
-    for start in range(0, len(split), EVALUATION_BATCH):
-        inputs = torch.from_numpy(split.inputs[start : start + EVALUATION_BATCH])
-        labels = torch.from_numpy(split.labels[start : start + EVALUATION_BATCH])
+    device = next(trained.network.parameters()).device
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses, of right answers
+    for start in range(ranks.rank * EVALUATION_BATCH, len(split), ranks.count * EVALUATION_BATCH):
+        rows = slice(start, start + EVALUATION_BATCH)
+        inputs = torch.from_numpy(split.inputs[rows]).to(device)
+        labels = torch.from_numpy(split.labels[rows]).to(device)
         logits = trained.network(trained.preprocessing(inputs))
-        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        right += int((logits.argmax(dim=1) == labels).sum())
+        sums[0] += functional.cross_entropy(logits, labels, reduction="sum")
+        sums[1] += (logits.argmax(dim=1) == labels).sum()
+    loss, right = ranks.sum(sums).tolist()
     return loss / len(split), right / len(split)
 
 
-def _batches(
-    split: Split, batch_size: int, generator: Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    inputs, labels = torch.from_numpy(split.inputs), torch.from_numpy(split.labels)
-    for indices in torch.randperm(len(split), generator=generator).split(batch_size):
-        yield inputs[indices], labels[indices]
+def _check(
+    hyperparameters: ClassificationHyperparameters, device: torch.device, ranks: Ranks
+) -> None:
+    autocast_dtype(hyperparameters.precision, device)
+    if hyperparameters.batch_size % ranks.count:
+        raise InvalidArgument(
+            f"hyperparameter 'batch_size': got {hyperparameters.batch_size} for {ranks.count} "
+            "processes; allowed is a multiple of their number, since it is what all of them "
+            "together learn from in a step",
+            field="hyperparameters.batch_size",
+        )
+
+
+def _begin(
+    architecture: Architecture,
+    hyperparameters: ClassificationHyperparameters,
+    dataset: Dataset,
+    seed: int,
+    device: torch.device,
+) -> tuple[Trained, TrainingRun]:
+    trained = prepare(architecture, hyperparameters, dataset, seed, device)
+    return trained, TrainingRun(trained.network, hyperparameters, len(dataset.train))
+
+
+def _describe(
+    run: TrainingRun,
+    hyperparameters: ClassificationHyperparameters,
+    device: torch.device,
+    ranks: Ranks,
+) -> str:
+    processes = f", {ranks.count} processes" if ranks.count > 1 else ""
+    going_on = f", going on after step {run.step} of {run.steps}" if run.step else ""
+    return f"on {describe_device(device)} in {hyperparameters.precision}{processes}{going_on}"
+
+
+def _tell(run: TrainingRun, watcher: Watcher, ranks: Ranks) -> None:
+    """A step is done: whoever follows hears of it, and may end the training on all ranks."""
+    stopped = None
+    try:
+        watcher.on_step(run.step, run.steps)
+    except Stopped as error:
+        stopped = error
+    is_last = ranks.any(stopped is not None)
+    watcher.on_checkpoint(run, is_last)
+    if is_last:
+        raise stopped or Stopped("another rank was asked to stop")
+
+
+def _end_epoch(trained: Trained, run: TrainingRun, watcher: Watcher, ranks: Ranks) -> None:
+    train_loss = float(ranks.sum(run.loss_sum)) / len(trained.dataset.train)
+    validation_loss, validation_accuracy = evaluate(trained, trained.dataset.validation, ranks)
+    if not math.isfinite(train_loss + validation_loss):
+        raise InvalidArgument(
+            f"the loss became {train_loss} in epoch {run.epoch + 1}; try a learning_rate below "
+            f"{trained.hyperparameters.learning_rate:g}",
+            field="hyperparameters.learning_rate",
+        )
+    metrics = {
+        "epoch": float(run.epoch + 1),
+        "train_loss": train_loss,
+        "validation_loss": validation_loss,
+        "validation_accuracy": validation_accuracy,
+        "learning_rate": run.rate,
+        "epoch_seconds": run.epoch_seconds,
+    }
+    run.end_epoch(metrics)
+    watcher.on_epoch(run.step, metrics)
+    watcher.on_checkpoint(run, False)

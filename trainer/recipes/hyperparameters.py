@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from wintergarden.errors import InvalidArgument
 
 _SHOWN = 80  # characters of a refused value
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 # Those whose defaults depend on the architecture.
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -84,6 +86,8 @@ class Hyperparameters(BaseModel):
         else:
             got = f"{values[name]!r:.{_SHOWN}}"
             allowed = _limits(cls.schema_document()["properties"][name])
+            if problem["type"] == "value_error":  # right by itself, wrong beside another
+                allowed = str(problem["ctx"]["error"])
             message = f"hyperparameter {path!r}: got {got}; allowed is {allowed}"
         raise InvalidArgument(message, field=f"hyperparameters.{path}")
 
@@ -97,17 +101,50 @@ class ClassificationHyperparameters(Hyperparameters):
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (Kingma, Ba 2015), or stochastic gradient descent with Nesterov's momentum of 0.9."""
     learning_rate: LearningRate = 3e-3
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    """How the learning rate runs over all epochs: up and down (Smith, Topin 2018), down, or not."""
+    schedule: Literal["one_cycle", "cosine", "step", "plateau", "constant"] = "one_cycle"
+    """How the learning rate runs: up and down over all epochs (Smith, Topin 2018), down over all
+    (Loshchilov, Hutter 2017), down by a factor every few epochs or when the validation loss has
+    stopped to fall, or not at all."""
+    warmup: float = Field(default=0.0, ge=0, le=1)
+    """Share of all steps over which the learning rate first rises linearly; not for one_cycle,
+    which has its own."""
+    decay_factor: float = Field(default=0.1, gt=0, lt=1)
+    """Of the learning rate, each time that schedule step or plateau lowers it."""
+    decay_epochs: int = Field(default=10, ge=1, le=10_000)
+    """Epochs after which schedule step lowers the learning rate, and plateau when the validation
+    loss has not become better in so many."""
     l1: float = Field(default=0.0, ge=0, le=10)
     """Weight in the loss of the sum of absolute weights, which makes weights 0; biases are free."""
     l2: L2 = 0.0
+    clip_norm: float = Field(default=0.0, ge=0)
+    """Gradients whose norm is larger are scaled down to it (Pascanu et al. 2013); 0 leaves them."""
+    accumulate: int = Field(default=1, ge=1, le=1024)
+    """Parts in which a step's batch is computed, to need less memory; the gradients add up to the
+    same."""
+    precision: Precision = "fp32"
+    """What matrix products and convolutions are computed in while training; fp16 on CUDA alone.
+    Weights, sums and what is exported stay in fp32 (Micikevicius et al. 2018)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target given to all classes alike (Szegedy et al. 2016, §7)."""
     patience: int = Field(default=0, ge=0, le=10_000)
     """Stop after so many epochs without a better validation loss, and keep the best epoch's
     weights; 0 trains to the end of the schedule and keeps the last. A schedule other than
     constant is at its best at its end: give it patience to get there."""
+
+    @field_validator("warmup")
+    @classmethod
+    def _has_one_warmup(cls, value: float, beside: ValidationInfo) -> float:
+        if value and beside.data.get("schedule") == "one_cycle":
+            raise ValueError("0 with schedule one_cycle, which has a warm-up of its own")
+        return value
+
+    @field_validator("accumulate")
+    @classmethod
+    def _has_parts(cls, value: int, beside: ValidationInfo) -> int:
+        batch_size = beside.data.get("batch_size", value)
+        if value > batch_size:
+            raise ValueError(f"at most the batch_size, {batch_size}: a part is an example or more")
+        return value
 
 
 class ImageClassificationHyperparameters(ClassificationHyperparameters):

@@ -1,4 +1,4 @@
-"""From a loss to new weights: optimizer, learning-rate schedule and penalties on weights."""
+"""From gradients to new weights: the optimizer, and penalties on weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
 from trainer.recipes.hyperparameters import ClassificationHyperparameters
 
@@ -33,19 +32,6 @@ def create_optimizer(
     return Adam(groups, lr=rate)
 
 
-def create_schedule(
-    optimizer: Optimizer, hyperparameters: ClassificationHyperparameters, steps: int
-) -> LRScheduler:
-    """The learning rate over all steps, to be advanced after each."""
-    match hyperparameters.schedule:
-        case "one_cycle":
-            return OneCycleLR(optimizer, max_lr=hyperparameters.learning_rate, total_steps=steps)
-        case "cosine":
-            return CosineAnnealingLR(optimizer, T_max=steps)
-        case "constant":
-            return LambdaLR(optimizer, lambda step: 1.0)
-
-
 class L1:
     """The term λ·Σ|w| of the loss, as proximal steps: weights become 0 and not merely small.
 
@@ -68,6 +54,8 @@ class L1:
             return
         weights = self._optimizer.param_groups[0]  # the second group holds the biases
         for weight in weights["params"]:
+            if weight not in self._optimizer.state:  # fp16's first steps may be skipped
+                continue
             limit = self._strength * self._unit_step(weight, weights)
             weight.sub_(weight.clamp(-limit, limit))
 

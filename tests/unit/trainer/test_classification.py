@@ -118,7 +118,7 @@ def test_each_epoch_is_told(wine: Dataset) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step", "plateau", "constant"])
 def test_every_optimizer_and_schedule_learns(wine: Dataset, optimizer: str, schedule: str) -> None:
     trained = train_mlp(wine, optimizer=optimizer, schedule=schedule, learning_rate=0.02)
     assert trained.history[-1]["train_loss"] < 0.5 * trained.history[0]["train_loss"]
@@ -131,7 +131,7 @@ def test_an_exploding_training_says_so(wine: Dataset) -> None:
 
 
 def test_one_step_is_a_training(wine: Dataset) -> None:
-    for schedule in ("one_cycle", "cosine", "constant"):
+    for schedule in ("one_cycle", "cosine", "step", "plateau", "constant"):
         assert len(train_mlp(wine, epochs=1, batch_size=4096, schedule=schedule).history) == 1
 
 

@@ -39,7 +39,11 @@ def test_numbers_are_json_numbers() -> None:
         ({"optimizer": "lion"}, 'got \'lion\'; allowed is one of "adam", "sgd"', "optimizer"),
         ({"hidden_sizes": [8, 0]}, "a list of at most 32, each an integer", "hidden_sizes.1"),
         ({"hidden_sizes": [8] * 33}, "a list of at most 32", "hidden_sizes"),
-        ({"lr": 1}, "no hyperparameter 'lr'; there are batch_size, dropout", "lr"),
+        ({"schedule": "cosine", "warmup": 2}, "got 2; allowed is a number ≥ 0 and ≤ 1", "warmup"),
+        ({"warmup": 0.1}, "got 0.1; allowed is 0 with schedule one_cycle, which has", "warmup"),
+        ({"accumulate": 65}, "got 65; allowed is at most the batch_size, 64", "accumulate"),
+        ({"precision": "fp8"}, 'allowed is one of "fp32", "bf16", "fp16"', "precision"),
+        ({"lr": 1}, "no hyperparameter 'lr'; there are accumulate, batch_size", "lr"),
         ({"augment": True}, "no hyperparameter 'augment'", "augment"),
     ],
 )
