@@ -8,7 +8,7 @@ import torch
 
 from trainer.checkpoint import Origin, decode
 from trainer.checkpointer import Checkpointer, restore
-from wintergarden.errors import NotFound, StorageFull, Unavailable
+from wintergarden.errors import FailedPrecondition, NotFound, Unavailable
 
 ORIGIN = Origin("mlp", {}, "d", 0, 1, "cpu", "2.13", 1, "AVX2")
 
@@ -137,7 +137,7 @@ def test_slow_ones_are_taken_less_often() -> None:
 def test_a_full_store_is_a_warning_and_the_next_is_tried() -> None:
     job = Job()
     job.at(10.0, 1)
-    job.files.refusal = StorageFull("the store is full: no space left")
+    job.files.refusal = FailedPrecondition("the store is full: no space left")
     job.at(20.0, 2)
     assert job.logged == [
         (
