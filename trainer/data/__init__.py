@@ -1,1 +1,1 @@
-"""Data sets that ship with the packages we depend on: nothing is downloaded."""
+"""Data sets: those that ship with the packages we depend on, and those that users uploaded."""

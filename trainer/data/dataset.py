@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Task = Literal["image-classification", "tabular-classification"]
+Task = Literal["image-classification", "tabular-classification", "text-classification"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -23,12 +23,14 @@ class DatasetInfo:
         source: where the data come from.
         task: what there is to learn.
         input_name: of the served graph's input.
-        input_shape: of one example: (C, H, W) or (F,).
+        input_shape: of one example: (C, H, W) or (F,); () for a text.
         units: of the input's values.
         value_range: lowest and highest value there can be; None where there is none.
         class_labels: in the order of the class indices.
         split_sizes: examples in train, validation and test.
         feature_names: of a table's columns.
+        uploaded_digest: what the store calls an uploaded data set for good; empty for those that
+            come with packages.
     """
 
     name: str
@@ -42,11 +44,12 @@ class DatasetInfo:
     class_labels: tuple[str, ...]
     split_sizes: dict[str, int]
     feature_names: tuple[str, ...] = ()
+    uploaded_digest: str = ""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples (N, …) float32 and their classes (N,) int64."""
+    """Examples (N, …) float32, or objects of `str`, and their classes (N,) int64."""
 
     inputs: Array
     labels: Array
@@ -66,7 +69,9 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 over every example of every part, in order."""
+        """Sha256 over every example of every part, in order; that of the store where it has one."""
+        if self.info.uploaded_digest:
+            return self.info.uploaded_digest
         sha256 = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
             for array in (split.inputs, split.labels):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from trainer.data import digits
 from trainer.data.dataset import Array, Dataset, DatasetInfo, stratified
+from trainer.data.prepared import read_prepared
 from trainer.data.tables import BREAST_CANCER, WINE, load_breast_cancer, load_wine
 from wintergarden.errors import NotFound
+from wintergarden.store.dataset_manifest import StoredDataset
+from wintergarden.store.datasets import DatasetStore
 
 Load = Callable[[], tuple[Array, Array]]
 
@@ -23,26 +26,70 @@ _SETS: dict[str, tuple[DatasetInfo, Load]] = {
 
 
 def datasets() -> dict[str, DatasetInfo]:
-    """Every data set by name."""
+    """Every data set that comes with packages, by name."""
     return {name: info for name, (info, _) in _SETS.items()}
 
 
-def describe(name: str) -> DatasetInfo:
+def describe(name: str, store: DatasetStore | None = None) -> DatasetInfo:
     """The data set of that name, without loading it.
 
-    Raises:
-        NotFound: naming those there are.
-    """
-    if name not in _SETS:
-        raise NotFound(f"no data set {name!r}; there are {', '.join(_SETS)}")
-    return _SETS[name][0]
-
-
-def load(name: str) -> Dataset:
-    """The data set of that name.
+    Args:
+        name: of one that comes with packages, or of an uploaded one; of these also
+            `sha256:<digest>` and `name@sha256:<digest>`.
+        store: that has the uploaded ones; None: there are none.
 
     Raises:
         NotFound: naming those there are.
     """
-    info = describe(name)
-    return stratified(info, *_SETS[name][1]())
+    if name in _SETS:
+        return _SETS[name][0]
+    if store is None:
+        raise _unknown(name)
+    return _describe_uploaded(_find(name, store))
+
+
+def load(name: str, store: DatasetStore | None = None) -> Dataset:
+    """The data set of that name; as for `describe`.
+
+    Raises:
+        NotFound: naming those there are.
+        DataLoss: an uploaded one is corrupt.
+    """
+    if name in _SETS:
+        info, load_examples = _SETS[name]
+        return stratified(info, *load_examples())
+    if store is None:
+        raise _unknown(name)
+    stored = _find(name, store)
+    return read_prepared(store.fetch(stored), _describe_uploaded(stored))
+
+
+def _find(name: str, store: DatasetStore) -> StoredDataset:
+    try:
+        return store.find(name)
+    except NotFound:
+        if ":" in name:
+            raise
+        raise _unknown(name, store.names()) from None
+
+
+def _describe_uploaded(stored: StoredDataset) -> DatasetInfo:
+    manifest = stored.manifest
+    return DatasetInfo(
+        name=stored.name,
+        summary=manifest.summary,
+        source=manifest.source,
+        task=manifest.task,
+        input_name=manifest.input_name,
+        input_shape=manifest.input_shape,
+        units=manifest.units,
+        value_range=manifest.value_range,
+        class_labels=manifest.class_labels,
+        split_sizes=dict(manifest.split_sizes),
+        feature_names=manifest.feature_names,
+        uploaded_digest=stored.digest,
+    )
+
+
+def _unknown(name: str, uploaded: Iterable[str] = ()) -> NotFound:
+    return NotFound(f"no data set {name!r}; there are {', '.join([*_SETS, *uploaded])}")

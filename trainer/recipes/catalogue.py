@@ -17,6 +17,8 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
                 "summary": architecture.summary,
                 "source": architecture.source,
                 "task": " or ".join(architecture.tasks),
+                "tasks": list(architecture.tasks),
+                "image_side": architecture.image_side,
                 "hyperparameters_schema": architecture.hyperparameters.schema_document(),
                 "datasets": [
                     info.name for info in datasets().values() if not architecture.refusal(info)
@@ -33,6 +35,9 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
                 "input_shape": list(info.input_shape),
                 "class_labels": list(info.class_labels),
                 "split_sizes": dict(info.split_sizes),
+                "feature_names": list(info.feature_names),
+                "units": info.units,
+                "value_range": list(info.value_range or ()),
             }
             for info in datasets().values()
         ],

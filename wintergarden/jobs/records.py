@@ -177,7 +177,7 @@ class UnknownSpec(Spec):
         return self.content
 
 
-SPECS: dict[str, type[Spec]] = {spec.kind: spec for spec in (TrainingSpec, SearchSpec)}
+SPECS: dict[str, type[Spec]] = {spec.kind: spec for spec in (TrainingSpec, SearchSpec, PrepareSpec)}
 """Every kind of job."""
 
 

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,20 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
+def save(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes what `unpack` reads, not compressed: the same bytes for the same arrays everywhere.
+
+    Args:
+        path: of the file.
+        arrays: of numbers.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")  # its default date, so that bytes are stable
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
+
+
 def unpack(source: Path | bytes, limit: int) -> dict[str, Array]:
     """Reads what `pack` wrote.
 
@@ -74,17 +89,24 @@ def unpack(source: Path | bytes, limit: int) -> dict[str, Array]:
             size = sum(member.file_size for member in members)
             if size > limit:
                 raise DataLoss(f"{label} unpacks to {size} bytes; at most {limit} are allowed")
-            return {m.filename.removesuffix(".npy"): _parse(archive.read(m)) for m in members}
+            return {m.filename.removesuffix(".npy"): parse_array(archive.read(m)) for m in members}
     except _UNREADABLE as error:
         raise DataLoss(f"{label} is no archive of arrays: {error}") from error
 
 
-def _parse(content: bytes) -> Array:
-    """np.load would allocate whatever the header claims."""
+def parse_array(content: bytes) -> Array:
+    """The array of an `.npy` file; np.load would allocate whatever the header claims.
+
+    Raises:
+        ValueError: it is no such file, or one of Python objects, or its header lies.
+    """
     stream = io.BytesIO(content)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array's header is longer than an array of numbers or text needs")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (SyntaxError, TokenError, TypeError, struct.error) as error:
+        raise ValueError(f"an array's header cannot be read: {type(error).__name__}") from error
     if dtype.hasobject:
         raise ValueError("an array holds objects")
     if len(content) - stream.tell() != math.prod(shape) * dtype.itemsize:

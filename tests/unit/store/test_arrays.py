@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wintergarden.errors import DataLoss, InvalidArgument
-from wintergarden.store.arrays import pack, unpack
+from wintergarden.store.arrays import pack, save, unpack
 
 LIMIT = 2**20
 
@@ -115,3 +115,27 @@ def test_spoilt_files_are_read_or_refused(data: st.DataObject) -> None:
     spoilt = bytes(content[: data.draw(st.integers(0, len(content)))])
     with suppress(DataLoss):
         unpack(spoilt, LIMIT)
+
+
+def test_a_header_that_is_no_python_is_refused() -> None:
+    """numpy tokenizes what it cannot evaluate, and raises what the tokenizer raises."""
+    content = pack({"x": np.zeros((6, 2))})
+    with zipfile.ZipFile(io.BytesIO(content)) as whole:
+        member = whole.read("x.npy")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as written:
+        written.writestr("x.npy", member.replace(b"(6, 2)", b"(9**9,"))
+    with pytest.raises(DataLoss, match="an array's header cannot be read"):
+        unpack(buffer.getvalue(), 10_000)
+
+
+def test_saved_arrays_are_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.zeros(0, np.int64)}
+    save(tmp_path / "a.npz", arrays)
+    save(tmp_path / "b.npz", arrays)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    found = unpack(tmp_path / "a.npz", 10_000)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype

@@ -1,0 +1,100 @@
+"""What a reader finds in a file: examples, not yet in parts and not yet complete."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from trainer.data.dataset import Array, Task
+from trainer.preparation.limits import MAX_CLASSES
+from wintergarden.errors import InvalidArgument
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+Tick = Callable[[float], None]
+"""Told how much of the file has been read, 0 to 1; what it raises ends the reading."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples in the file's order.
+
+    Attributes:
+        task: that they are for.
+        inputs: (N, F) float64 where NaN is a value that is missing, (N, C, H, W) uint8 or float32,
+            or (N,) objects of `str`.
+        labels: (N,) indices into `class_labels`, int64.
+        class_labels: sorted; those of numbers as numbers.
+        input_name: of the served graph's input.
+        units: of the values.
+        value_range: lowest and highest value there can be; of what a model sees, so 0 to 1 for
+            bytes.
+        feature_names: of the columns of a table.
+        parts: (N,) of TRAIN, VALIDATION and TEST where the file says so; None: they are made.
+        details: what else the report says, by format.
+        warnings: for the report.
+    """
+
+    task: Task
+    inputs: Array
+    labels: Array
+    class_labels: tuple[str, ...]
+    input_name: str
+    units: str
+    value_range: tuple[float, float] | None = None
+    feature_names: tuple[str, ...] = ()
+    parts: Array | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Array) -> Examples:
+        """Those examples only, in that order."""
+        parts = None if self.parts is None else self.parts[indices]
+        return replace(self, inputs=self.inputs[indices], labels=self.labels[indices], parts=parts)
+
+
+PART_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "validation": VALIDATION,
+    "valid": VALIDATION,
+    "val": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+
+
+def encode_classes(names: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+    """Class names → indices (N,) int64 and the sorted names; numbers are sorted as numbers.
+
+    Raises:
+        InvalidArgument: there are too many, or fewer than two.
+    """
+    distinct = set(names)
+    if len(distinct) > MAX_CLASSES:
+        raise InvalidArgument(
+            f"there are {len(distinct)} classes; at most {MAX_CLASSES} are allowed (is the label "
+            "column one of names or measurements?)"
+        )
+    if len(distinct) < 2:
+        only = f"the only one is {next(iter(distinct))!r:.80}" if distinct else "there is none"
+        raise InvalidArgument(f"a data set needs two classes or more; {only}")
+    ordered = sorted(distinct, key=_sort_key)
+    indices = {name: index for index, name in enumerate(ordered)}
+    return np.array([indices[name] for name in names], np.int64), tuple(ordered)
+
+
+def _sort_key(name: str) -> tuple[int, float, str]:
+    try:
+        number = float(name)
+    except ValueError:
+        return (1, 0.0, name)
+    return (1, 0.0, name) if math.isnan(number) else (0, number, name)

@@ -1,0 +1,164 @@
+"""Pictures in a ZIP archive, a folder for each class."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainer.data.dataset import Array
+from trainer.preparation.archive import Archive, Entry, opened
+from trainer.preparation.examples import Examples, Tick, encode_classes
+from trainer.preparation.folders import Placed, place
+from trainer.preparation.limits import MAX_PIXELS, MAX_PREPARED_BYTES
+from wintergarden.errors import InvalidArgument
+from wintergarden.store.preparation import PreparationOptions
+
+MAX_FILE_BYTES = 64 * 2**20
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+_CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")
+_LOOKING = 0.4
+"""Share of the reading that the first look at every picture takes."""
+
+
+def read_images(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
+    """The pictures (N, C, H, W) uint8 of an archive, C being 1 or 3.
+
+    Raises:
+        InvalidArgument: no such archive, a picture that cannot be read, or sizes that differ.
+    """
+    with opened(path) as archive:
+        placed, parts, ignored = place(archive, SUFFIXES, "PNG and JPEG pictures")
+        labels, class_labels = encode_classes([file.class_label for file in placed])
+        looks = _look(archive, placed, tick)
+        sizes = Counter(size for size, _, _ in looks)
+        height, width = _common_size(sizes, options)
+        channels = _channels([is_grey for _, is_grey, _ in looks], options.color)
+        size = len(placed) * channels * height * width
+        if size > MAX_PREPARED_BYTES:
+            raise InvalidArgument(
+                f"{len(placed)} pictures of {width}x{height} take {size} bytes; at most "
+                f"{MAX_PREPARED_BYTES} are allowed"
+            )
+        inputs = np.empty((len(placed), channels, height, width), np.uint8)
+        for index, file in enumerate(placed):
+            inputs[index] = _decode(archive, file.entry, (height, width), channels)
+            tick(_LOOKING + (1 - _LOOKING) * index / len(placed))
+    warnings = []
+    if ignored:
+        warnings.append(f"{len(ignored)} files are no pictures and were left out: {ignored[0]} …")
+    if see_through := sum(is_clear for _, _, is_clear in looks):
+        warnings.append(f"{see_through} pictures are partly transparent; that was dropped")
+    return Examples(
+        task="image-classification",
+        inputs=inputs,
+        labels=labels,
+        class_labels=class_labels,
+        input_name="image",
+        units=options.units or "intensity, 0 is black and 1 is white",
+        value_range=(0.0, 1.0),
+        parts=parts,
+        details={
+            "sizes": {f"{w}x{h}": count for (h, w), count in sizes.most_common(20)},
+            "is_resized": set(sizes) != {(height, width)},
+            "grey_pictures": sum(is_grey for _, is_grey, _ in looks),
+        },
+        warnings=warnings,
+    )
+
+
+def _look(
+    archive: Archive, placed: list[Placed], tick: Tick
+) -> list[tuple[tuple[int, int], bool, bool]]:
+    """Of each picture (height, width), whether it is grey, whether it has transparency."""
+    looks = []
+    for index, file in enumerate(placed):
+        with _open(archive, file.entry) as image, _read(file.entry):
+            width, height = image.size
+            if image.getexif().get(0x0112) in (5, 6, 7, 8):  # turned on its side
+                width, height = height, width
+            is_clear = image.mode in _CLEAR or "transparency" in image.info
+            looks.append(((height, width), image.mode in _GREY, is_clear))
+        tick(_LOOKING * index / len(placed))
+    return looks
+
+
+def _open(archive: Archive, entry: Entry) -> Image.Image:
+    if entry.bytes > MAX_FILE_BYTES:
+        raise InvalidArgument(
+            f"{str(entry.path)!r:.120} has {entry.bytes} bytes; at most {MAX_FILE_BYTES} are "
+            "allowed"
+        )
+    content = archive.read(entry)
+    Image.MAX_IMAGE_PIXELS = None  # the check below is ours, and for every picture
+    try:
+        image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InvalidArgument(
+            f"{str(entry.path)!r:.120} is no PNG or JPEG picture that can be read"
+        ) from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InvalidArgument(
+            f"{str(entry.path)!r:.120} has {width}x{height} pixels; at most {MAX_PIXELS} are "
+            "allowed: make it smaller first"
+        )
+    return image
+
+
+@contextmanager
+def _read(entry: Entry) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever they stumble over
+        raise InvalidArgument(f"{str(entry.path)!r:.120} is damaged: {error}") from error
+
+
+def _common_size(sizes: Counter[tuple[int, int]], options: PreparationOptions) -> tuple[int, int]:
+    if options.height is not None and options.width is not None:
+        return options.height, options.width
+    if len(sizes) > 1:
+        found = ", ".join(f"{w}x{h} ({count})" for (h, w), count in sizes.most_common(5))
+        more = f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""
+        raise InvalidArgument(
+            f"the pictures have {len(sizes)} sizes: {found}{more}; have them resized with the "
+            "options height and width",
+            field="options.height",
+        )
+    return next(iter(sizes))
+
+
+def _channels(is_grey: list[bool], color: str) -> int:
+    if color == "auto":
+        return 1 if all(is_grey) else 3
+    return 1 if color == "grey" else 3
+
+
+def _decode(archive: Archive, entry: Entry, size: tuple[int, int], channels: int) -> Array:
+    """The picture (C, H, W) uint8."""
+    height, width = size
+    with _open(archive, entry) as image, _read(entry):
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    plain = _eight_bit(upright).convert("L" if channels == 1 else "RGB")
+    if plain.size != (width, height):
+        plain = plain.resize((width, height), Image.Resampling.LANCZOS)
+    pixels: Array = np.asarray(plain, np.uint8)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _eight_bit(image: Any) -> Any:
+    """Pillow cuts pictures of 16 bits off at 255 where they are converted."""
+    if not image.mode.startswith("I"):
+        return image
+    deep = np.asarray(image).astype(np.int64).clip(0, 2**16 - 1)
+    return Image.fromarray((deep >> 8).astype(np.uint8))
