@@ -17,7 +17,15 @@ from wintergarden.jobs.events import (
 )
 from wintergarden.jobs.jobs import Jobs
 from wintergarden.jobs.reaper import Repairs
-from wintergarden.jobs.records import SPECS, JobRecord, JobState, Spec, TrainingSpec
+from wintergarden.jobs.records import (
+    SPECS,
+    JobRecord,
+    JobState,
+    PrepareSpec,
+    SearchSpec,
+    Spec,
+    TrainingSpec,
+)
 from wintergarden.jobs.workers import Worker
 
 __all__ = [
@@ -33,8 +41,10 @@ __all__ = [
     "LogWritten",
     "MetricsReported",
     "PictureShown",
+    "PrepareSpec",
     "Progressed",
     "Repairs",
+    "SearchSpec",
     "Spec",
     "StaleFence",
     "StateChanged",

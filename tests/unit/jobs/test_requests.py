@@ -110,6 +110,7 @@ def test_a_superseded_attempt_names_no_checkpoint(
         stale.keep_checkpoint("1/checkpoint-20", 20)
     assert jobs.get(stale.job.id).checkpoint == "1/checkpoint-10"
     fresh.keep_checkpoint("2/checkpoint-15", 15)
+    fresh.keep_checkpoint("2/checkpoint-15", 15)  # named again, after an answer that was lost
     kept = [
         (event.fence, event.step, event.body.name)
         for event in jobs.watch(stale.job.id, follow=False)
