@@ -30,15 +30,16 @@ def test_loading_a_large_model_leaves_a_small_one_its_latency(place, sizes):
     size = sizes.loading
     place.publish("m", place.telling(1))
     server = place.serve()
+    large = (place.telling(n + 1, ballast_mb=size.large_mb) for n in range(size.loads))
+    bring_in = place.prepare("large", large)
     small = {"clients": size.clients, "timeout_s": 30}
     place.load(server, **small, requests=500).seen()  # warm
     alone = place.load(server, **small, seconds=size.seconds).seen()
-    large = [place.telling(n + 1, ballast_mb=size.large_mb) for n in range(size.loads)]
     load = place.load(server, **small)
     place.eventually(lambda: server.answers("m") > 500 + alone.answered)
     started = time.monotonic()
-    for content in large:
-        version = place.publish("large", content)
+    for _ in range(size.loads):
+        version = bring_in()
         place.eventually(lambda version=version: server.serves("large", version))
     seconds = time.monotonic() - started
     beside = load.stop()
