@@ -14,8 +14,12 @@ from prometheus_client.registry import Collector
 from trainer.caretaker import Caretaker
 from trainer.catalogue import Catalogue
 from trainer.consumption import Consumption
+from trainer.kinds import routes
+from trainer.retention import Retention
 from trainer.settings import Settings
+from trainer.standby import Standby
 from trainer.worker import Worker, terminate
+from wintergarden import jobs as records
 from wintergarden.errors import Unavailable
 from wintergarden.jobs import Jobs
 from wintergarden.service.metrics import MetricsServer, register_process
@@ -34,8 +38,28 @@ def run(settings: Settings) -> int:
     jobs = Jobs(settings.redis_url.get_secret_value())
     consumption = Consumption(settings.concurrency, _DEAF_ROUNDS * settings.rounds_s)
     catalogue = Catalogue(jobs, settings.child_arguments)
-    worker = Worker(settings, jobs, consumption)
+    standby = Standby(settings.child_arguments, is_warm=settings.warm)
+
+    def read_routes() -> tuple[str, ...]:
+        return routes(has_cuda=catalogue.has_cuda)
+
+    worker = Worker(settings, jobs, consumption, standby, read_routes)
     is_deaf = False
+
+    def describe() -> records.Worker:
+        return records.Worker(
+            name=settings.worker_name,
+            routes=read_routes(),
+            concurrency=settings.concurrency,
+            running=len(consumption.jobs),
+            memory_mb=settings.job_memory_mb,
+            devices=catalogue.devices,
+        )
+
+    def prepare() -> None:
+        # Not beside the catalogue's process: both import the same, and would slow a start.
+        if catalogue.is_published and not consumption.jobs:
+            standby.prepare()
 
     def end_if_deaf() -> None:
         nonlocal is_deaf
@@ -47,10 +71,15 @@ def run(settings: Settings) -> int:
     caretaker = Caretaker(
         jobs,
         catalogue,
-        worker=settings.worker_name,
+        describe=describe,
         work_dir=settings.work_dir,
         rounds_s=settings.rounds_s,
-        chores=(worker.probe, end_if_deaf),
+        chores=(
+            prepare,
+            worker.probe,
+            end_if_deaf,
+            Retention(jobs, settings.store_uri, settings.keep_jobs_days, settings.sweep_s).look,
+        ),
     )
 
     def problem() -> str:
@@ -71,6 +100,7 @@ def run(settings: Settings) -> int:
         return worker.run() or int(is_deaf)
     finally:
         caretaker.stop()
+        standby.close()
         if metrics is not None:
             metrics.stop()
         jobs.close()

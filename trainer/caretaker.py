@@ -22,7 +22,7 @@ class Caretaker:
     Args:
         jobs: the records to take care of.
         catalogue: published again where it is missing.
-        worker: this worker's name.
+        describe: this worker, as it is now.
         work_dir: swept once of what killed attempts left behind.
         rounds_s: seconds between two rounds.
         chores: what else to do each round.
@@ -33,7 +33,7 @@ class Caretaker:
         jobs: Jobs,
         catalogue: Catalogue,
         *,
-        worker: str,
+        describe: Callable[[], Worker],
         work_dir: Path,
         rounds_s: float,
         chores: tuple[Callable[[], None], ...],
@@ -42,7 +42,7 @@ class Caretaker:
         self._rounds_s = rounds_s
         self._work_dir = work_dir
         self._chores = (
-            lambda: jobs.report_worker(Worker(worker)),
+            lambda: jobs.report_worker(describe()),
             self._reap,
             catalogue.publish,
             self._sweep,

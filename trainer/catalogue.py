@@ -1,4 +1,4 @@
-"""What can be trained, asked of a training process: describing it means importing torch."""
+"""What can be trained, and on what, asked of a training process: only it may import torch."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ class Catalogue:
         self._command = [*command, "--catalogue"]
         self._collected: dict[str, Any] | None = None
         self.is_published = False
+        self.devices: tuple[str, ...] = ()
+        """What trainings can run on here; empty before that is known."""
+
+    @property
+    def has_cuda(self) -> bool:
+        return any(device.startswith("cuda") for device in self.devices)
 
     def start(self) -> None:
         threading.Thread(target=self._collect, name="catalogue", daemon=True).start()
@@ -49,9 +55,10 @@ class Catalogue:
                     self._command, capture_output=True, check=True, timeout=_TIMEOUT_S
                 )
                 catalogue = json.loads(ran.stdout)
-                _log.info(
-                    "catalogue collected", **{name: len(catalogue[name]) for name in catalogue}
-                )
+                # Of this machine alone; the rest is published for all of them.
+                self.devices = tuple(catalogue.pop("devices", ("cpu",)))
+                counts = {name: len(catalogue[name]) for name in catalogue}
+                _log.info("catalogue collected", devices=self.devices, **counts)
                 self._collected = catalogue
             except subprocess.CalledProcessError as exc:
                 tail = exc.stderr.decode(errors="replace")[-2_000:]

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
+from trainer.memory import used_by_group
 from trainer.messages import Message, parse
 
 LAST_LINES = 20
@@ -30,10 +31,10 @@ class ChildProcess:
     """A process group of its own, at low priority, that dies with its supervisor.
 
     The supervisor's death closes the process's standard input, which tells it to stop: no
-    signal would reach it after a SIGKILL.
+    signal would reach it after a SIGKILL. What to do is the first thing it is to be sent.
     """
 
-    def __init__(self, command: Sequence[str], order: Mapping[str, Any]) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         environment = {k: v for k, v in os.environ.items() if k not in _SECRETS}
         self._process = subprocess.Popen(
             command,
@@ -53,11 +54,20 @@ class ChildProcess:
         self._stderr_reader.start()
         for target in (self._read_messages, self._write):
             threading.Thread(target=target, daemon=True).start()
-        self.send(order)
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is no more, whatever is still to be read of it."""
+        return self._process.poll() is not None
+
+    @property
+    def used_memory(self) -> int:
+        """Bytes that it and all it started occupy now."""
+        return used_by_group(self._process.pid)
 
     @property
     def is_silent(self) -> bool:
@@ -82,7 +92,7 @@ class ChildProcess:
         self._outbox.put(message)
 
     def terminate(self) -> None:
-        """Ask it to stop at the next step."""
+        """Ask it to stop at the next step, after a checkpoint."""
         self.send({"cancel": True})
         if self._process.poll() is None:
             self._process.terminate()
@@ -102,6 +112,12 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             return None
 
+    def close(self) -> None:
+        """End it, and what it started."""
+        self.kill()
+        self._process.wait()
+        self._outbox.put(None)
+
     def __enter__(self) -> Self:
         return self
 
@@ -111,9 +127,7 @@ class ChildProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.kill()
-        self._process.wait()
-        self._outbox.put(None)
+        self.close()
 
     def _read_messages(self) -> None:
         for line in _lines(self._process.stdout):

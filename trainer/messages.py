@@ -1,8 +1,8 @@
 """What the training process tells its supervisor: one JSON object a line on its standard output.
 
 The other way, on its standard input: the order (one line), then {"renewed_until": unix_s},
-{"publish": true|false} and {"cancel": true}; the end of the input means that nobody waits for
-the result any more.
+{"checkpoint_kept": true|false}, {"publish": true|false} and {"cancel": true}, which asks for an
+end after a last checkpoint; the end of the input means that nobody waits for the result any more.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ class Log(_Message):
     text: str
 
 
+class Checkpoint(_Message):
+    """A checkpoint is written: may the job's record name it? It is below `jobs/<job id>/`."""
+
+    type: Literal["checkpoint"]
+    name: str = Field(min_length=1, max_length=256)
+    step: int = Field(ge=0)
+
+
 class PublishRequest(_Message):
     """May a version be made visible? `version` is the number claimed, where known."""
 
@@ -43,21 +51,27 @@ class PublishRequest(_Message):
 
 
 class Result(_Message):
+    """What was published; version 0 where it is no model."""
+
     type: Literal["result"]
     model: str
-    version: int = Field(ge=1)
+    version: int = Field(default=0, ge=0)
     metrics: dict[str, float] = {}
 
 
 class Error(_Message):
-    """`invalid` and `failed` would end the same way again; other kinds are tried again."""
+    """`invalid` and `failed` would end the same way again; other kinds are tried again.
+
+    Those are `unavailable` (a store that does not answer, or is full), `memory` (there was not
+    enough) and `cancelled` (it was asked to stop, and did).
+    """
 
     type: Literal["error"]
     reason: str
     kind: str = "failed"
 
 
-Message = Progress | Metrics | Log | PublishRequest | Result | Error
+Message = Progress | Metrics | Log | Checkpoint | PublishRequest | Result | Error
 
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 

@@ -38,7 +38,7 @@ class Relay:
         now = time.monotonic()
         self._attempt = attempt
         self._events: list[tuple[Body, int]] = []
-        self._flushed_at = now
+        self._flushed_at = now - _FLUSH_S  # the first sign of life goes out at once
         self._metrics: defaultdict[tuple[str, ...], Allowance] = defaultdict(
             lambda: Allowance(_METRICS_BURST, _METRICS_PER_S, now)
         )

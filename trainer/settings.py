@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from trainer.memory import available_memory_mb
 from wintergarden.service.addresses import TcpAddress
 from wintergarden.service.settings import ProcessSettings
 
@@ -38,7 +39,13 @@ class Settings(ProcessSettings):
         description="host:port of GET /metrics (Prometheus) and GET /health; none: neither",
     )
     grace_s: float = Field(
-        10.0, ge=0, description="seconds from asking a training process to stop to killing it"
+        10.0,
+        ge=0,
+        description="seconds from asking a training process to stop, after a last checkpoint, to "
+        "killing it",
+    )
+    checkpoint_interval_s: float = Field(
+        60.0, ge=0, description="seconds between two checkpoints of a job, at least"
     )
     lease_s: float = Field(15.0, ge=0.5, description="a worker silent for longer loses its jobs")
     rounds_s: float = Field(
@@ -54,12 +61,37 @@ class Settings(ProcessSettings):
         description="what trains; for wrappers such as `numactl … python -m trainer.child`",
     )
 
+    warm: bool = Field(
+        True,
+        description="keep a training process ready, so that a job starts at once and not after "
+        "seconds of imports; costs about 300 MB of memory while the worker is idle",
+    )
+    memory_mb: int = Field(
+        default_factory=available_memory_mb,
+        ge=0,
+        description="mebibytes that all jobs here may use together: those that ask for more wait "
+        "for another worker; default: what the machine or container has; 0: not said",
+    )
+    sweep_s: float = Field(
+        3600.0,
+        gt=0,
+        description="seconds between two looks for files and records that nobody needs any more",
+    )
+    keep_jobs_days: float = Field(
+        30.0, gt=0, description="days after its end in which a job can be looked at and cloned"
+    )
+
     @field_validator("child_command")
     @classmethod
     def _is_a_command(cls, value: str) -> str:
         if not shlex.split(value):
             raise ValueError("a command line")
         return value
+
+    @property
+    def job_memory_mb(self) -> int:
+        """Mebibytes that one job may ask for here; 0 is not known."""
+        return self.memory_mb // self.concurrency
 
     @property
     def child_arguments(self) -> tuple[str, ...]:

@@ -9,20 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
+from typing import Any, cast
 
 import structlog
 
 from trainer.child_process import ChildProcess
-from trainer.messages import Error, Log, Message, Metrics, Progress, PublishRequest, Result
+from trainer.endings import describe_exit, quote
+from trainer.limits import Limits
+from trainer.messages import (
+    Checkpoint,
+    Error,
+    Log,
+    Message,
+    Metrics,
+    Progress,
+    PublishRequest,
+    Result,
+)
+from trainer.promotion import Promoter
 from trainer.publication import find_published
 from trainer.relay import Relay
 from trainer.settings import Settings
+from trainer.standby import Standby
 from wintergarden.errors import Overloaded, Unavailable
 from wintergarden.jobs import Attempt, JobState, StaleFence
 
@@ -38,9 +52,15 @@ class _Stop(Enum):
     """Why we ended the process ourselves."""
 
     CANCELLED = "cancelled"
+    PAUSED = "paused"
     SHUTDOWN = "shutdown"
     STALLED = "stalled"
     SUPERSEDED = "superseded"
+    OUT_OF_TIME = "out of time"
+    OUT_OF_MEMORY = "out of memory"
+
+
+_REQUESTED = {"cancel": _Stop.CANCELLED, "pause": _Stop.PAUSED}
 
 
 def scratch_directory(work_dir: Path, attempt: Attempt) -> Path:
@@ -54,6 +74,7 @@ class Supervision:
     Args:
         attempt: the licence to work on the job.
         settings: limits and the command that trains.
+        standby: where training processes come from.
         is_stopping: set when this worker shuts down; the job then goes back to the queue.
         beat: called while the supervision itself is alive.
     """
@@ -62,22 +83,30 @@ class Supervision:
         self,
         attempt: Attempt,
         settings: Settings,
+        standby: Standby,
         is_stopping: threading.Event,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._attempt = attempt
         self._settings = settings
+        self._standby = standby
         self._is_stopping = is_stopping
         self._beat = beat
         self._relay = Relay(attempt)
+        self._limits = Limits(attempt.job)
         self._log = _log.bind(job=attempt.job.id, fence=attempt.fence)
         self._stop: _Stop | None = None
+        self._why = ""
         self._has_lapsed = False
         self._kill_at = float("inf")
         self._position: tuple[str, float, int] = ("start", 0.0, 0)
         self._moved_at = self._renewed_at = time.monotonic()
+        self._asks_to_keep: Checkpoint | None = None
         self._asks_to_publish: PublishRequest | None = None
         self._verdict: Result | Error | None = None
+        self.checkpoint = attempt.job.checkpoint
+        """That the job's record names; empty is none."""
+        self._checkpoint_step = attempt.job.checkpoint_step
 
     def run(self) -> JobState | None:
         """Run the job; its state afterwards, None where a newer attempt has it."""
@@ -94,10 +123,10 @@ class Supervision:
         attempt = self._attempt
         if found := find_published(self._settings.store_uri, attempt.job):
             self._log.info("published by an earlier attempt", version=found.version)
-            return lambda: attempt.succeed(found.model, found.version, found.metrics)
+            return self._succeed(found.model, found.version, found.metrics, is_first=False)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            child = ChildProcess(self._settings.child_arguments, self._order(directory))
+            child = self._standby.start(self._order(directory))
         except OSError as exc:
             why = f"the training process could not be started: {exc}"
             return lambda: attempt.retry(why)
@@ -106,19 +135,17 @@ class Supervision:
             self._follow(child)
             return self._end(child)
 
-    def _order(self, directory: Path) -> dict[str, object]:
+    def _order(self, directory: Path) -> dict[str, Any]:
         job = self._attempt.job
-        return {
+        return asdict(cast("Any", job.spec)) | {
+            "kind": job.kind,
             "job_id": job.id,
-            "model": job.spec.model,
-            "architecture": job.spec.architecture,
-            "dataset": job.spec.dataset,
-            "hyperparameters": dict(job.spec.hyperparameters),
-            "seed": job.spec.seed,
+            "fence": self._attempt.fence,
             "store_uri": self._settings.store_uri,
             "work_dir": str(directory.absolute()),
-            "fence": self._attempt.fence,
             "renewed_until": self._attempt.expires_at,
+            "checkpoint": job.checkpoint,
+            "checkpoint_interval_s": self._settings.checkpoint_interval_s,
         }
 
     def _follow(self, child: ChildProcess) -> None:
@@ -130,16 +157,21 @@ class Supervision:
                 with contextlib.suppress(*_NOT_NOW):  # the next round tries again
                     self._relay.flush()
                     self._renew(child)
+                    self._answer_checkpoint(child)
                     self._answer_publish_request(child)
             except StaleFence:
                 self._stop = _Stop.SUPERSEDED
                 child.kill()
                 raise
+            self._limits.look(child)
             self._stop_where_due(child)
 
     def _hear(self, message: Message) -> None:
         match message:
             case Progress(phase=phase, fraction=fraction, step=step):
+                if phase == "export" != self._position[0]:
+                    # Not earlier: while it trains, the job has the processor to itself.
+                    self._standby.prepare()
                 self._move((phase, fraction, step))
                 self._relay.add(message)
             case Metrics(step=step):
@@ -148,6 +180,8 @@ class Supervision:
                 self._relay.add(message)
             case Log():
                 self._relay.add(message)
+            case Checkpoint():
+                self._asks_to_keep = message
             case PublishRequest():
                 self._asks_to_publish = message
             case Result() | Error():
@@ -169,8 +203,22 @@ class Supervision:
         )
         self._renewed_at = now
         child.send({"renewed_until": lease.expires_at})
-        if lease.requested == "cancel" and not self._stop:
-            self._begin_stop(child, _Stop.CANCELLED)
+        if lease.requested in _REQUESTED and not self._stop:
+            self._begin_stop(child, _REQUESTED[lease.requested])
+
+    def _answer_checkpoint(self, child: ChildProcess) -> None:
+        if self._asks_to_keep:
+            child.send({"checkpoint_kept": self._keep_checkpoint(self._asks_to_keep)})
+
+    def _keep_checkpoint(self, checkpoint: Checkpoint) -> bool:
+        """Have the record name it: an attempt may name no files but its own."""
+        is_ours = checkpoint.name.startswith(f"{self._attempt.fence}/")
+        if is_ours:
+            self._attempt.keep_checkpoint(checkpoint.name, checkpoint.step)
+            self.checkpoint, self._checkpoint_step = checkpoint.name, checkpoint.step
+            self._moved_at = time.monotonic()
+        self._asks_to_keep = None
+        return is_ours
 
     def _answer_publish_request(self, child: ChildProcess) -> None:
         if request := self._asks_to_publish:
@@ -185,13 +233,20 @@ class Supervision:
             if self._is_stopping.is_set():
                 self._begin_stop(child, _Stop.SHUTDOWN)
             elif now - self._moved_at > self._stall_limit_s:
-                self._begin_stop(child, _Stop.STALLED)
+                why = f"no progress for {self._stall_limit_s:g} s in phase {self._position[0]!r}"
+                self._begin_stop(child, _Stop.STALLED, why)
+            elif why := self._limits.out_of_time:
+                self._begin_stop(child, _Stop.OUT_OF_TIME, why)
+        if why := self._limits.out_of_memory:
+            if self._stop is None:
+                self._begin_stop(child, _Stop.OUT_OF_MEMORY, why)
+            child.kill()  # others use the memory too
         if now > self._kill_at:
             child.kill()
 
-    def _begin_stop(self, child: ChildProcess, stop: _Stop) -> None:
-        self._log.info("stopping the training process", why=stop.value)
-        self._stop = stop
+    def _begin_stop(self, child: ChildProcess, stop: _Stop, why: str = "") -> None:
+        self._log.info("stopping the training process", because=stop.value, why=why)
+        self._stop, self._why = stop, why
         self._kill_at = time.monotonic() + self._settings.grace_s
         child.terminate()
 
@@ -202,29 +257,65 @@ class Supervision:
     def _end(self, child: ChildProcess) -> Callable[[], JobState]:
         """What to tell the job record, now that the process has nothing more to say."""
         code = child.wait(_LAST_WORDS_S)
-        attempt = self._attempt
-        verdict = self._verdict
+        attempt, verdict = self._attempt, self._verdict
         if isinstance(verdict, Result):  # it is published, whatever else was going on
-            result = verdict
-            return lambda: attempt.succeed(result.model, result.version, result.metrics)
-        if self._stop is _Stop.CANCELLED:
-            return lambda: attempt.cancelled("cancelled while it ran")
-        if self._stop is _Stop.SHUTDOWN:
-            worker = attempt.job.worker
-            return lambda: attempt.requeue(f"worker {worker} was stopped; the job starts again")
-        last_lines = _quote(child)
-        if self._stop is _Stop.STALLED:
-            why = f"no progress for {self._stall_limit_s:g} s in phase {self._position[0]!r}"
-            return lambda: attempt.retry(why + last_lines)
+            return self._succeed(verdict.model, verdict.version, verdict.metrics, is_first=True)
+        match self._stop:
+            case _Stop.CANCELLED:
+                return lambda: attempt.cancelled("cancelled while it ran")
+            case _Stop.PAUSED:
+                return lambda: attempt.paused(f"paused; it {self._goes_on}")
+            case _Stop.SHUTDOWN:
+                worker = attempt.job.worker
+                return lambda: attempt.requeue(
+                    f"worker {worker} was stopped; the job {self._goes_on}"
+                )
+            case _Stop.OUT_OF_TIME | _Stop.OUT_OF_MEMORY:
+                phase, fraction, step = self._position
+                why = f"{self._why}; it had got to step {step} in phase {phase!r}, {fraction:.0%}"
+                return lambda: attempt.fail(f"{why} of the job")
+            case _Stop.STALLED:
+                stalled = self._why + quote(child)
+                return lambda: attempt.retry(stalled)
         if self._has_lapsed or time.time() > attempt.expires_at:
-            why = "the lease could not be renewed in time: Redis did not answer"
-            return lambda: attempt.requeue(why)
+            lapsed = "the lease could not be renewed in time: Redis did not answer"
+            return lambda: attempt.requeue(lapsed)
         if isinstance(verdict, Error):
-            reason = verdict.reason
+            reason = self._explain(verdict)
             end = attempt.fail if verdict.kind in _FINAL else attempt.retry
             return lambda: end(reason)
-        why = _describe_exit(code, child) + last_lines
-        return lambda: attempt.retry(why)
+        exited = describe_exit(code, child, self._limits.used_mb) + quote(child)
+        return lambda: attempt.retry(exited)
+
+    def _succeed(
+        self, model: str, version: int, metrics: Mapping[str, float], *, is_first: bool
+    ) -> Callable[[], JobState]:
+        """Make the version stable where that was asked for, and say that it is there."""
+        attempt = self._attempt
+        promoter = Promoter(
+            self._settings.store_uri, attempt, model, version, is_first=is_first, beat=self._beat
+        )
+
+        def end() -> JobState:
+            if version:
+                promoter.run()
+            return attempt.succeed(model, version, metrics)
+
+        return end
+
+    def _explain(self, error: Error) -> str:
+        if error.kind != "memory":
+            return error.reason
+        return (
+            f"out of memory: {error.reason}; it used {self._limits.used_mb} MiB when last looked "
+            "at; a smaller batch_size needs less"
+        )
+
+    @property
+    def _goes_on(self) -> str:
+        if not self.checkpoint:
+            return "starts again from the beginning"
+        return f"goes on from step {self._checkpoint_step}"
 
     def _conclude(self, end: Callable[[], JobState]) -> JobState:
         """Write the end down, however long Redis takes to come back."""
@@ -233,6 +324,8 @@ class Supervision:
             self._beat()
             try:
                 self._relay.flush(is_last=True)
+                if self._asks_to_keep:  # it was written, and Redis did not answer
+                    self._keep_checkpoint(self._asks_to_keep)
                 state = end()
                 self._log.info("attempt ended", state=state.value)
                 return state
@@ -243,22 +336,3 @@ class Supervision:
                 if time.monotonic() > give_up_at:
                     raise
                 time.sleep(TICK_S)
-
-
-def _describe_exit(code: int | None, child: ChildProcess) -> str:
-    if code is None:
-        return "the training process closed its output without a result"
-    if code == 0:
-        return "the training process ended without a result"
-    if code > 0:
-        return f"the training process ended with exit code {code}"
-    name = signal.Signals(-code).name
-    hint = ""
-    if -code == signal.SIGKILL and not child.was_killed:
-        hint = ", not by its supervisor: most likely it ran out of memory"
-    return f"the training process was killed by {name}{hint}"
-
-
-def _quote(child: ChildProcess) -> str:
-    lines = "\n".join(child.last_lines)
-    return f"; its last log lines:\n{lines}" if lines else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainer.settings import Settings
 from wintergarden.jobs import JobRecord, Jobs, JobState, StateChanged, TrainingSpec
+
+Body = TypeVar("Body")
 
 
 def eventually(check: Callable[[], Any], timeout_s: float = 20.0) -> Any:
@@ -27,8 +30,10 @@ def eventually(check: Callable[[], Any], timeout_s: float = 20.0) -> Any:
     return answer
 
 
-def scripted(**hyperparameters: Any) -> TrainingSpec:
-    return TrainingSpec("scripted", "none", "scripted-none", hyperparameters, seed=3)
+def scripted(**script: Any) -> TrainingSpec:
+    """What the scripted training process of the tests does; limits of the job go among it."""
+    limits = {name: script.pop(name) for name in ("max_seconds", "max_memory_mb") if name in script}
+    return TrainingSpec("scripted", "none", "scripted-none", script, seed=3, **limits)
 
 
 def ended(jobs: Jobs, job_id: str, timeout_s: float = 20.0) -> JobRecord:
@@ -57,6 +62,13 @@ def has_ended(pid: int) -> bool:
     return state in "ZX"
 
 
+def free_port() -> int:
+    """Of 127.0.0.1, that nobody has just now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class WorkerProcess:
     """`python -m trainer` in a process of its own."""
 
@@ -73,6 +85,9 @@ class WorkerProcess:
             "TRAINER_CHILD_COMMAND": settings.child_command,
             "TRAINER_WORKER_NAME": name,
             "TRAINER_METRICS_ADDRESS": f"127.0.0.1:{port}",
+            "TRAINER_WARM": str(settings.warm),
+            "TRAINER_CHECKPOINT_INTERVAL_S": str(settings.checkpoint_interval_s),
+            "TRAINER_SWEEP_S": str(settings.sweep_s),
         }
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
@@ -106,3 +121,9 @@ class WorkerProcess:
 def states_of(jobs: Jobs, job_id: str) -> list[JobState]:
     events = jobs.watch(job_id, follow=False)
     return [event.body.state for event in events if isinstance(event.body, StateChanged)]
+
+
+def bodies(jobs: Jobs, job: JobRecord, kind: type[Body]) -> list[Body]:
+    """Those of a job's events that are of a kind."""
+    events = jobs.watch(job.id, follow=False)
+    return [event.body for event in events if isinstance(event.body, kind)]

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -16,11 +17,15 @@ from celery import bootsteps, signals
 from celery.worker.consumer.tasks import Tasks
 
 from trainer.consumption import Consumption
+from trainer.kinds import routes
+from trainer.leftovers import sweep_ended
 from trainer.settings import Settings
+from trainer.standby import Standby
 from trainer.supervisor import Supervision
 from wintergarden.errors import WintergardenError
-from wintergarden.jobs import Attempt, Jobs, JobState, TrainingSpec
+from wintergarden.jobs import Attempt, Jobs, JobState
 from wintergarden.jobs.broker import LOOK_AT, create_celery, queue
+from wintergarden.store.job_files import open_job_files
 
 _PROBE = "wintergarden.probe"
 _PROBE_EXPIRES_S = 60.0
@@ -37,23 +42,34 @@ class Worker:
         settings: of this process.
         jobs: the records.
         consumption: told what comes and what runs.
+        standby: where training processes come from.
+        read_routes: the queues that it takes jobs from, as far as is known by now.
     """
 
-    def __init__(self, settings: Settings, jobs: Jobs, consumption: Consumption) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        jobs: Jobs,
+        consumption: Consumption,
+        standby: Standby,
+        read_routes: Callable[[], Sequence[str]],
+    ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._consumption = consumption
+        self._standby = standby
+        self._read_routes = read_routes
         self._is_stopping = threading.Event()
         self._probes = queue(f"probe.{settings.worker_name}", expires=_PROBE_EXPIRES_S)
         self._celery = create_celery(
             settings.redis_url.get_secret_value(),
-            task_queues=[queue(TrainingSpec.kind), self._probes],
-            task_default_queue=TrainingSpec.kind,
+            task_queues=[*map(queue, routes(has_cuda=True)), self._probes],
+            task_default_queue=self._probes.name,
             worker_concurrency=settings.concurrency,
         )
         self._celery.task(name=LOOK_AT)(self.look_at)
         self._celery.task(name=_PROBE)(consumption.taken)
-        self._celery.steps["consumer"].add(_Wake)
+        self._celery.steps["consumer"].add(_look_up_often(read_routes))
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code."""
@@ -65,6 +81,7 @@ class Worker:
             pool="threads",
             concurrency=self._settings.concurrency,
             hostname=f"{self._settings.worker_name}@trainer",
+            queues=[*self._read_routes(), self._probes.name],
             quiet=True,
             without_gossip=True,
             without_mingle=True,
@@ -88,7 +105,12 @@ class Worker:
             if self._is_stopping.is_set():  # it was taken from the queue: others should see it
                 self._jobs.send(self._jobs.get(job_id))
                 return
-            attempt = self._jobs.claim(job_id, self._settings.worker_name, self._settings.lease_s)
+            attempt = self._jobs.claim(
+                job_id,
+                self._settings.worker_name,
+                self._settings.lease_s,
+                self._settings.job_memory_mb,
+            )
         except WintergardenError as exc:
             _log.warning("job not claimed; it will be sent again", job=job_id, error=exc.message)
             return
@@ -97,6 +119,8 @@ class Worker:
             return
         with self._consumption.running(attempt.job.id):
             state = self._run(attempt)
+            if not self._is_stopping.is_set():
+                self._standby.prepare()
         if state == JobState.QUEUED:
             self._jobs.send(attempt.job)
 
@@ -105,13 +129,26 @@ class Worker:
             self._consumption.beat(attempt.job.id)
 
         try:
-            return Supervision(attempt, self._settings, self._is_stopping, beat).run()
+            supervision = Supervision(
+                attempt, self._settings, self._standby, self._is_stopping, beat
+            )
+            state = supervision.run()
         except WintergardenError as exc:
             _log.warning("the attempt is left to its lease", job=attempt.job.id, error=exc.message)
             return None
         except Exception:
             _log.exception("the supervision failed", job=attempt.job.id)
             return attempt.retry("its supervisor failed; see the worker's log")
+        if state and state.is_final:
+            kept = "" if state == JobState.SUCCEEDED else supervision.checkpoint
+            self._sweep(attempt.job.id, kept)
+        return state
+
+    def _sweep(self, job_id: str, kept: str) -> None:
+        try:
+            sweep_ended(open_job_files(self._settings.store_uri, job_id), kept)
+        except (WintergardenError, OSError) as exc:
+            _log.warning("checkpoints stay behind for now", job=job_id, error=str(exc))
 
     def _stop(self, **_: Any) -> None:
         self._is_stopping.set()
@@ -121,13 +158,24 @@ class Worker:
         timer.start()
 
 
-class _Wake(bootsteps.StartStopStep):
-    """Has the event loop look up often: a job that ends in a thread does not wake it."""
+def _look_up_often(read_routes: Callable[[], Sequence[str]]) -> type[bootsteps.StartStopStep]:
+    """A step that has the event loop look up often: a job that ends in a thread does not wake it.
 
-    requires = (Tasks,)
+    It then also adds queues that the worker has turned out to be fit for.
+    """
 
-    def start(self, consumer: Any) -> None:
-        consumer.timer.call_repeatedly(_WAKE_S, lambda: None)
+    class Wake(bootsteps.StartStopStep):
+        requires = (Tasks,)
+
+        def start(self, consumer: Any) -> None:
+            def look_up() -> None:
+                for route in read_routes():
+                    if not consumer.task_consumer.consuming_from(route):
+                        consumer.add_task_queue(route)
+
+            consumer.timer.call_repeatedly(_WAKE_S, look_up)
+
+    return Wake
 
 
 def _keep_logging(**_: Any) -> None:

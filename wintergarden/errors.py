@@ -6,6 +6,7 @@
     ├── NotFound              no such model, version, job, architecture, data set
     ├── AlreadyExists
     ├── FailedPrecondition    right request, wrong state
+    │   └── StorageFull       … nothing of what did not fit is visible
     ├── PermissionDenied
     ├── Unauthenticated
     ├── Unsupported           we cannot do this; the message names the cure
@@ -59,6 +60,10 @@ class AlreadyExists(WintergardenError):
 
 class FailedPrecondition(WintergardenError):
     pass
+
+
+class StorageFull(FailedPrecondition):
+    """The same works again when there is space."""
 
 
 class PermissionDenied(WintergardenError):

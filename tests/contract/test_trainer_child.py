@@ -154,7 +154,8 @@ def test_an_order_without_sense_is_refused() -> None:
     for text, reason in (
         ("", "the order is no JSON object"),
         ("[1]", "the order is no JSON object"),
-        ('{"architecture": "mlp"}', "order dataset: Field required"),
+        ('{"kind": "dance"}', "no kind of job 'dance'; there are train"),
+        ('{"architecture": "mlp", "store_uri": "/s"}', "order dataset: Field required"),
     ):
         ran = subprocess.run(
             [sys.executable, "-m", "trainer.child"], input=text, capture_output=True, text=True

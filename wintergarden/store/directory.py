@@ -19,9 +19,9 @@ from uuid import uuid4
 
 from wintergarden.errors import (
     DataLoss,
-    FailedPrecondition,
     NotFound,
     PermissionDenied,
+    StorageFull,
     WintergardenError,
 )
 from wintergarden.store.manifest import FileInfo
@@ -149,6 +149,11 @@ class Directory:
                     part.unlink(missing_ok=True)
 
 
+def is_abandoned(key: str) -> bool:
+    """Whether it is what a writer that was killed left, when no writer is at work there."""
+    return key.rpartition("/")[2].startswith(_PART)
+
+
 def tag(path: Path) -> str:
     """Changes when the file is replaced or written to."""
     status = path.stat()
@@ -214,7 +219,7 @@ def _translated(verb: str, path: Path) -> Iterator[None]:
 def translate(error: OSError, verb: str, path: Path) -> WintergardenError | OSError:
     """What the operator can do about it; what nobody can do anything about stays as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return FailedPrecondition(
+        return StorageFull(
             f"no space to {verb} {path} ({os.strerror(error.errno)}); nothing was published; free "
             "space and try again"
         )

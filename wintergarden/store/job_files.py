@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from wintergarden.errors import InvalidArgument
+from wintergarden.store.directory import is_abandoned
 from wintergarden.store.manifest import FileInfo
 from wintergarden.store.names import is_file_name
 from wintergarden.store.objects import Objects
@@ -56,9 +57,19 @@ class JobFiles:
         names = [key[start:] for key in self._objects.keys(prefix)]
         return sorted(name for name in names if is_file_name(name))
 
+    def folders(self) -> list[str]:
+        """Names of the folders directly below the job's."""
+        return self._objects.folders(self._folder)
+
     def delete(self, name: str) -> None:
         """Deletes a file, if it is there."""
         self._objects.delete(self._key(name))
+
+    def delete_abandoned(self, folder: str) -> None:
+        """Deletes what writers that were killed left below a folder, whose writers all ended."""
+        for key in self._objects.keys(self._key(folder)):
+            if is_abandoned(key):
+                self._objects.delete(key)
 
     def delete_folder(self, folder: str = "") -> None:
         """Deletes all files, or those below a folder, and what killed writers left among them."""

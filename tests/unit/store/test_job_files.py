@@ -47,11 +47,15 @@ def test_files_of_a_job_are_its_own(uri: str, tmp_path: Path) -> None:
     assert second.read("1/checkpoint-1.ckpt", 100) == b"one"
 
 
-def test_what_a_killed_writer_left_is_no_file_and_goes_with_the_folder(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_no_file_and_goes(tmp_path: Path) -> None:
     files = open_job_files(str(tmp_path), "a1")
     files.put("1/checkpoint-5.ckpt", b"five")
     (tmp_path / "jobs/a1/1/.part-0123").write_bytes(b"half of")
     assert files.names() == ["1/checkpoint-5.ckpt"]
+    assert files.folders() == ["1"]
+    files.delete_abandoned("1")
+    assert [path.name for path in (tmp_path / "jobs/a1/1").iterdir()] == ["checkpoint-5.ckpt"]
+    (tmp_path / "jobs/a1/1/.part-4567").write_bytes(b"half of")
     files.delete_folder("1")
     assert not (tmp_path / "jobs/a1/1").exists()
 

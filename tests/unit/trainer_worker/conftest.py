@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import shlex
 import signal
-import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trainer.settings import Settings
-from trainer.testing import WorkerProcess
-from wintergarden.jobs import Jobs
+from trainer.standby import Standby
+from trainer.supervisor import Supervision
+from trainer.testing import WorkerProcess, free_port, scripted
+from wintergarden.jobs import JobRecord, Jobs
 from wintergarden.jobs.testing import ValkeyServer
 
 SCRIPTED = f"{sys.executable} {shlex.quote(str(Path(__file__).with_name('scripted_child.py')))}"
@@ -48,8 +51,32 @@ def settings(server: ValkeyServer, store: Path, tmp_path: Path) -> Settings:
             "rounds_s": 0.3,
             "grace_s": 1.0,
             "child_command": SCRIPTED,
+            "warm": False,
         }
     )
+
+
+@pytest.fixture
+def supervise(jobs: Jobs, settings: Settings) -> Callable[..., JobRecord]:
+    """Submits, claims and supervises a job to the end of the attempt.
+
+    Among what the job's script says may be settings of the worker. Given a job, it is that one
+    which is claimed, for its next attempt.
+    """
+
+    def run(
+        stopping: threading.Event | None = None, job: JobRecord | None = None, **script: Any
+    ) -> JobRecord:
+        limits = {name: script.pop(name) for name in [*script] if name in Settings.model_fields}
+        job = job or jobs.submit(scripted(**script))
+        used = settings.model_copy(update=limits)
+        attempt = jobs.claim(job.id, "worker-1", used.lease_s)
+        assert attempt
+        standby = Standby(used.child_arguments, is_warm=False)
+        Supervision(attempt, used, standby, stopping or threading.Event()).run()
+        return jobs.get(job.id)
+
+    return run
 
 
 @pytest.fixture
@@ -57,10 +84,7 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., W
     started: list[WorkerProcess] = []
 
     def start(name: str = "worker-1", used: Settings = settings) -> WorkerProcess:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = int(free.getsockname()[1])
-        worker = WorkerProcess(used, name, port, tmp_path / f"{name}.log")
+        worker = WorkerProcess(used, name, free_port(), tmp_path / f"{name}.log")
         started.append(worker)
         return worker
 

@@ -3,6 +3,8 @@
 {"steps": n, "step_s": s}: reports n steps, asks to publish, "publishes" by writing a file named
 after the job and its fence into the store directory.
 {"die": how}: misbehaves at step 2; see `misbehave`.
+{"checkpoint_every": n}: takes a checkpoint after every n steps, and one when it is stopped.
+{"use_mb": n}: holds so many mebibytes of memory from step 2 on.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class Control:
         self.is_cancelled = False
         self.is_abandoned = False
         self.may_publish: bool | None = None
+        self.is_kept: bool | None = None
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -38,6 +41,7 @@ class Control:
             self.renewed_until = message.get("renewed_until", self.renewed_until)
             self.is_cancelled |= message.get("cancel", False)
             self.may_publish = message.get("publish", self.may_publish)
+            self.is_kept = message.get("checkpoint_kept", self.is_kept)
         self.is_abandoned = True
 
     def check(self) -> None:
@@ -56,6 +60,29 @@ def say(**message: Any) -> None:
     print(json.dumps(message), flush=True)
 
 
+def take_checkpoint(order: dict[str, Any], step: int, control: Control) -> None:
+    """Its content is the step."""
+    from wintergarden.store.job_files import open_job_files  # most tests do not wait for it
+
+    name = f"{order['fence']}/checkpoint-{step}.txt"
+    open_job_files(order["store_uri"], order["job_id"]).put(name, str(step).encode())
+    control.is_kept = None
+    say(type="checkpoint", name=name, step=step)
+    while control.is_kept is None and not control.is_abandoned:
+        time.sleep(0.01)
+
+
+def resumed_step(order: dict[str, Any]) -> int:
+    if not order["checkpoint"]:
+        return 0
+    from wintergarden.store.job_files import open_job_files
+
+    files = open_job_files(order["store_uri"], order["job_id"])
+    step = int(files.read(order["checkpoint"], 100))
+    say(type="log", level="info", text=f"resumed from step {step}")
+    return step
+
+
 def misbehave(how: str, fence: int) -> None:
     print(f"about to {how}", file=sys.stderr, flush=True)
     match how:
@@ -66,6 +93,11 @@ def misbehave(how: str, fence: int) -> None:
                 sys.exit(7)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "memory":
+            say(type="error", kind="memory", reason="MemoryError: ")
+            sys.exit(1)
         case "error":
             say(type="error", kind="failed", reason="the loss became NaN at step 2")
             sys.exit(1)
@@ -88,9 +120,13 @@ def misbehave(how: str, fence: int) -> None:
 
 def main() -> None:
     if "--catalogue" in sys.argv:
-        say(**CATALOGUE)
+        gpus = ["cuda:0 pretended"] if "--cuda" in sys.argv else []
+        say(**CATALOGUE, devices=["cpu", *gpus])
         return
-    order = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:
+        return  # kept ready in vain
+    order = json.loads(line)
     script = order["hyperparameters"]
     control = Control(order["renewed_until"])
     signal.signal(signal.SIGTERM, lambda *_: setattr(control, "is_cancelled", True))
@@ -99,14 +135,21 @@ def main() -> None:
     (store / f"{me}.pid").write_text(str(os.getpid()))
     say(type="progress", phase="data", fraction=0.0, step=0)
     say(type="log", level="info", text=f"nice {os.nice(0)} in {order['work_dir']}")
-    steps = script.get("steps", 3)
-    for step in range(1, steps + 1):
+    steps, every = script.get("steps", 3), script.get("checkpoint_every", 0)
+    held = bytearray()
+    for step in range(resumed_step(order) + 1, steps + 1):
+        if every and control.is_cancelled:
+            take_checkpoint(order, step - 1, control)
         control.check()
         if step == 2:
             misbehave(script.get("die", ""), order["fence"])
+            held = bytearray(os.urandom(1 << 20)) * script.get("use_mb", 0)
         time.sleep(script.get("step_s", 0.02))
         say(type="progress", phase="train", fraction=step / (steps + 1), step=step)
         say(type="metrics", step=step, values={"loss": 1 / step})
+        if every and step % every == 0:
+            take_checkpoint(order, step, control)
+    say(type="progress", phase="export", fraction=steps / (steps + 1), step=len(held))
     say(type="publish?", version=order["fence"])
     while control.may_publish is None:
         control.check()

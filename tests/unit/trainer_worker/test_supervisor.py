@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from trainer.settings import Settings
+from trainer.standby import Standby
 from trainer.supervisor import Supervision
-from trainer.testing import eventually, has_ended, scripted, states_of
+from trainer.testing import bodies, eventually, has_ended, scripted, states_of
 from wintergarden.jobs import (
     JobRecord,
     Jobs,
@@ -27,27 +27,6 @@ from wintergarden.store import Lineage, ManifestFields, TensorInfo, open_store
 Supervise = Callable[..., JobRecord]
 
 
-@pytest.fixture
-def supervise(jobs: Jobs, settings: Settings) -> Supervise:
-    """Submits, claims and supervises a job to the end of the attempt."""
-
-    def run(stopping: threading.Event | None = None, **script: Any) -> JobRecord:
-        limits = {name: script.pop(name) for name in [*script] if name in Settings.model_fields}
-        job = jobs.submit(scripted(**script))
-        used = settings.model_copy(update=limits)
-        attempt = jobs.claim(job.id, "worker-1", used.lease_s)
-        assert attempt
-        Supervision(attempt, used, stopping or threading.Event()).run()
-        return jobs.get(job.id)
-
-    return run
-
-
-def bodies(jobs: Jobs, job: JobRecord, kind: type[Any]) -> list[Any]:
-    events = jobs.watch(job.id, follow=False)
-    return [event.body for event in events if isinstance(event.body, kind)]
-
-
 def test_a_job_runs_to_its_result(
     jobs: Jobs, supervise: Supervise, store: Path, settings: Settings
 ) -> None:
@@ -57,7 +36,7 @@ def test_a_job_runs_to_its_result(
     assert job.metrics == {"test_accuracy": 0.5, "seed": 3.0}
     metrics = bodies(jobs, job, MetricsReported)
     assert [m.values for m in metrics] == [{"loss": 1 / step} for step in (1, 2, 3, 4)]
-    assert {p.phase for p in bodies(jobs, job, Progressed)} == {"data", "train"}
+    assert {p.phase for p in bodies(jobs, job, Progressed)} == {"data", "train", "export"}
     assert (store / f"{job.id}-1.published").exists()
     assert not any(settings.work_dir.iterdir())
 
@@ -78,6 +57,8 @@ def test_training_has_a_lower_priority_and_a_directory_of_its_own(
             "attempt 1 of 3: the training process ended with exit code 7; its last log lines:",
         ),
         ("kill", "killed by SIGKILL, not by its supervisor: most likely it ran out of memory"),
+        ("crash", "killed by SIGSEGV: a crash in compiled code"),
+        ("memory", "out of memory: MemoryError: ; it used"),
         ("unavailable", "attempt 1 of 3: the model store does not answer"),
     ],
 )
@@ -87,7 +68,7 @@ def test_what_may_go_better_next_time_is_tried_again(
     job = supervise(die=how)
     assert (job.state, job.failures) == (JobState.QUEUED, 1)
     assert reason in job.reason
-    if how != "unavailable":
+    if how not in ("unavailable", "memory"):
         assert job.reason.endswith(f"about to {how}")
 
 
@@ -152,7 +133,7 @@ def test_a_worker_that_stops_gives_the_job_back(jobs: Jobs, supervise: Supervise
     threading.Timer(0.5, stopping.set).start()
     job = supervise(stopping, steps=10_000)
     assert (job.state, job.failures) == (JobState.QUEUED, 0)
-    assert job.reason == "worker worker-1 was stopped; the job starts again"
+    assert job.reason == "worker worker-1 was stopped; the job starts again from the beginning"
 
 
 def test_a_superseded_attempt_publishes_nothing(
@@ -163,8 +144,9 @@ def test_a_superseded_attempt_publishes_nothing(
     old = jobs.claim(job.id, "worker-1", settings.lease_s)
     assert old
     ends: list[JobState | None] = []
+    standby = Standby(settings.child_arguments, is_warm=False)
     thread = threading.Thread(
-        target=lambda: ends.append(Supervision(old, settings, threading.Event()).run())
+        target=lambda: ends.append(Supervision(old, settings, standby, threading.Event()).run())
     )
     thread.start()
     eventually(lambda: jobs.get(job.id).phase == "train")
@@ -204,7 +186,8 @@ def test_what_an_earlier_attempt_published_is_not_trained_again(
     jobs.reap()
     second = jobs.claim(job.id, "worker-2", 30.0)
     assert second
-    assert Supervision(second, settings, threading.Event()).run() == JobState.SUCCEEDED
+    standby = Standby(settings.child_arguments, is_warm=False)
+    assert Supervision(second, settings, standby, threading.Event()).run() == JobState.SUCCEEDED
     finished = jobs.get(job.id)
     assert (finished.model_version, finished.metrics) == (1, {"epochs": 2.0})
     assert not (store / f"{job.id}-2.pid").exists()

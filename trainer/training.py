@@ -1,0 +1,203 @@
+"""The kind of job that trains: data → recipe → export → store, going on from a checkpoint.
+
+Imports torch, which takes seconds: `trainer.child` imports this when an order to train has come, or
+before, where it was started to be ready for one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trainer.checkpoint import Origin
+from trainer.checkpointer import Checkpointer, restore
+from trainer.control import Control
+from trainer.data.dataset import Dataset
+from trainer.data.registry import describe, load
+from trainer.distributed import joined
+from trainer.export.publish import publish
+from trainer.export.release import make_release
+from trainer.leftovers import sweep_superseded
+from trainer.order import TrainingOrder, parse_training_order
+from trainer.recipes.classification import Trained, train
+from trainer.recipes.device import choose_device
+from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.watcher import Checkpointable, Watcher
+from trainer.zoo.registry import Architecture, architectures, check_fits, find
+from wintergarden.errors import StorageFull
+from wintergarden.runtime import available_threads
+from wintergarden.store import Manifest, open_store
+from wintergarden.store.datasets import open_datasets
+from wintergarden.store.job_files import JobFiles, open_job_files
+from wintergarden.store.promotion import check_conditions, check_variants, parse_conditions
+
+# Shares of the whole job, for progress: training takes nearly all of it.
+DATA_END, TRAIN_END, EXPORT_END = 0.03, 0.9, 0.98
+
+SPACE_PATIENCE_S = 600.0
+"""How long a trained model waits for space in the store."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
+_LOOK_S = 0.1
+
+architectures()  # imports them: this module is imported to have everything ready
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """An order, and what its words stand for."""
+
+    order: TrainingOrder
+    architecture: Architecture
+    hyperparameters: ClassificationHyperparameters
+    dataset: Dataset
+    device: torch.device
+
+    def origin(self) -> Origin:
+        return Origin.here(
+            self.order.architecture,
+            self.hyperparameters,
+            self.dataset,
+            self.order.seed,
+            device=self.device.type,
+            processes=self.order.processes,
+        )
+
+
+def run(text: bytes | str, control: Control) -> dict[str, Any]:
+    """Carry out an order to train.
+
+    Returns:
+        "model", "version" and "metrics" of what was published.
+
+    Raises:
+        Stopped: it was asked to.
+        WintergardenError: the order, the data or the store would not do.
+    """
+    order = parse_training_order(text)
+    control.listen(order.renewed_until)
+    control.progress("data", 0.0)
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
+    assignment = _understand(order)
+    store = open_store(order.store_uri)
+    store.list_versions(order.model_name)  # a store out of reach is better met before the work
+    control.progress("train", DATA_END)
+    trained = _train(text, assignment, control)
+    control.log(
+        "info", f"weights of epoch {trained.kept_epoch} of {len(trained.history)}; exporting"
+    )
+    control.progress("export", TRAIN_END)
+
+    def warn(warning: str) -> None:
+        control.log("warning", warning)
+
+    def may_publish(version: int) -> bool:
+        control.progress("publish", EXPORT_END)
+        return control.may_publish(version)
+
+    release = make_release(trained, order.model_name, order.variants, warn)
+    manifest = when_there_is_space(
+        lambda: publish(
+            store, order.model_name, release, order.job_id, may_publish, conditions=order.promote
+        ),
+        control,
+    )
+    return {"model": manifest.model, "version": manifest.version, "metrics": manifest.metrics}
+
+
+def _understand(order: TrainingOrder) -> _Assignment:
+    """Refuses what would fail after hours of training, too."""
+    architecture, datasets = find(order.architecture), open_datasets(order.store_uri)
+    check_fits(architecture, describe(order.dataset, datasets))
+    hyperparameters = architecture.hyperparameters.parse(order.hyperparameters)
+    check_variants(order.variants)
+    check_conditions(parse_conditions(order.promote), order.variants)
+    device = choose_device(order.device, 0, order.processes)
+    dataset = load(order.dataset, datasets)
+    return _Assignment(order, architecture, hyperparameters, dataset, device)
+
+
+def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trained:
+    order, device = assignment.order, assignment.device
+    state, on_checkpoint = None, Watcher().on_checkpoint
+    if order.fence:
+        files, origin = open_job_files(order.store_uri, order.job_id), assignment.origin()
+        _make_room(files, order)
+        if order.checkpoint:
+            state = restore(files, order.checkpoint, origin, control.log)
+        on_checkpoint = _checkpoints(files, order, origin, control)
+
+    def on_step(step: int, steps: int) -> None:
+        done = DATA_END + (TRAIN_END - DATA_END) * step / steps
+        control.progress("train", done, step, is_due=False)
+
+    def on_epoch(step: int, metrics: Mapping[str, float]) -> None:
+        control.say("metrics", step=step, values=dict(metrics))
+
+    with joined(text, order.processes, device) as ranks:
+        return train(
+            assignment.architecture,
+            assignment.hyperparameters,
+            assignment.dataset,
+            order.seed,
+            Watcher(on_step, on_epoch, on_checkpoint, control.log),
+            state=state,
+            device=device,
+            ranks=ranks,
+        )
+
+
+def _make_room(files: JobFiles, order: TrainingOrder) -> None:
+    """Sweeps what earlier attempts left, and finds out whether the store may be written to."""
+    sweep_superseded(files, order.fence, order.checkpoint)
+    probe = f"{order.fence}/probe"
+    files.put(probe, b"")
+    files.delete(probe)
+
+
+def _checkpoints(
+    files: JobFiles, order: TrainingOrder, origin: Origin, control: Control
+) -> Callable[[Checkpointable, bool], None]:
+    checkpointer = Checkpointer(
+        files,
+        order.fence,
+        origin,
+        control.keep_checkpoint,
+        control.log,
+        kept=order.checkpoint,
+        interval_s=order.checkpoint_interval_s,
+    )
+
+    def on_checkpoint(training: Checkpointable, is_last: bool) -> None:
+        if control.has_licence:  # else nobody would ever go on from it
+            checkpointer(training, is_last)
+
+    return on_checkpoint
+
+
+def when_there_is_space(
+    write: Callable[[], Manifest], control: Control, patience_s: float = SPACE_PATIENCE_S
+) -> Manifest:
+    """Writes, and while the store is full waits and writes again: the training is worth it.
+
+    Raises:
+        StorageFull: for longer than `patience_s`.
+        Stopped: it was asked to.
+    """
+    give_up_at, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
+    while True:
+        try:
+            return write()
+        except StorageFull as error:
+            if time.monotonic() > give_up_at:
+                raise
+            control.log("warning", f"trying again in {wait_s:g} s: {error.message}")
+            until = time.monotonic() + wait_s
+            while time.monotonic() < until:
+                control.check()
+                time.sleep(_LOOK_S)
+            control.progress("export", TRAIN_END, int(time.monotonic()))
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
