@@ -37,6 +37,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch fo
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.data.registry import load
+from trainer.order import parse_training_order
 from trainer.recipes.classification import train
 from trainer.recipes.device import choose_device
 from trainer.recipes.ranks import ALONE, Ranks
@@ -45,6 +46,7 @@ from trainer.state_file import pack, unpack
 from trainer.zoo.registry import find
 from wintergarden.errors import Unavailable
 from wintergarden.runtime import available_threads
+from wintergarden.store.datasets import open_datasets
 
 HOST = "127.0.0.1"
 START_S = 300.0
@@ -242,9 +244,6 @@ def _use_loopback() -> None:
 
 def main() -> int:
     """Another rank than the first."""
-    from trainer.order import parse_training_order
-    from wintergarden.store.datasets import open_datasets
-
     for number in (signal.SIGTERM, signal.SIGINT):  # meant for rank 0, which tells all of us
         signal.signal(number, signal.SIG_IGN)
     # Unbuffered: a thread that waits in a buffered read aborts the interpreter's exit.

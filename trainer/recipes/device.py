@@ -48,7 +48,8 @@ def describe_device(device: torch.device) -> str:
     """For the log: the GPU's name, or the CPU's threads."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def be_deterministic(device: torch.device) -> None:
