@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,6 +21,7 @@ from trainer.recipes.classification import Trained, train
 from trainer.recipes.ranks import Ranks
 from trainer.recipes.watcher import Checkpointable, Stopped, Watcher
 from trainer.state_file import pack, unpack
+from trainer.testing import eventually, has_ended
 from trainer.zoo.registry import find
 from wintergarden.errors import InvalidArgument, Unavailable
 
@@ -143,3 +147,28 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
     parsed = architecture.hyperparameters.parse({"batch_size": 256})
     with pytest.raises(InvalidArgument, match="got 256 for 3 processes; allowed is a multiple"):
         train(architecture, parsed, load("digits"), 0, ranks=ranks)
+
+
+def test_the_others_end_with_the_first(tmp_path: Path) -> None:
+    order = {
+        "architecture": "mlp",
+        "dataset": "wine",
+        "hyperparameters": {"epochs": 10_000},
+        "store_uri": str(tmp_path),
+        "device": "cpu",
+        "processes": 2,
+    }
+    command = [sys.executable, "-m", "trainer.child", "--alone", json.dumps(order)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as first:
+        try:
+            assert first.stdout is not None
+            for line in first.stdout:
+                message = json.loads(line)
+                if message["type"] == "metrics" and message["step"] > 4:
+                    break
+            (second,) = psutil.Process(first.pid).children()
+            assert os.getpgid(second.pid) == os.getpgid(first.pid)
+        finally:
+            first.kill()
+    eventually(lambda: has_ended(second.pid), 60)
