@@ -1,0 +1,44 @@
+"""The training process's end of the pipes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+# A call that keeps every other thread from running, as some of an export do.
+_BUSY = """
+import ctypes, sys, time
+from trainer.control import Control
+control = Control()
+control.listen(time.time() + 1.0)
+print("listening", file=sys.stderr, flush=True)
+ctypes.PyDLL(None).usleep(2_000_000)
+control.check()
+"""
+
+
+def test_a_renewal_that_no_thread_could_hear_yet_counts() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _BUSY], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdin
+    assert child.stderr
+    assert child.stderr.readline() == b"listening\n"
+    child.stdin.write(json.dumps({"renewed_until": time.time() + 60}).encode() + b"\n")
+    child.stdin.flush()
+    code = child.wait(timeout=30)  # with its input open: the end of that would mean something else
+    _, errors = child.communicate()
+    assert code == 0, errors.decode()
+
+
+def test_a_lease_that_nobody_renews_ends_the_work() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _BUSY], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stderr
+    assert child.stderr.readline() == b"listening\n"
+    assert child.wait(timeout=30) == 1
+    _, errors = child.communicate()
+    assert b"the lease was not renewed in time" in errors
