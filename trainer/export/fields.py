@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-
 from trainer.export.graph import LOGITS, PROBABILITIES
 from trainer.recipes.classification import Trained
 from wintergarden import __version__
@@ -54,11 +52,6 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
             dataset=info.name,
             dataset_digest=trained.dataset.digest,
             seed=trained.seed,
-            # With these and the seed the same, the weights are the same, bit by bit.
-            environment={
-                "torch": torch.__version__,
-                "threads": str(torch.get_num_threads()),
-                "cpu": torch.backends.cpu.get_cpu_capability(),
-            },
+            environment=trained.environment,
         ),
     )

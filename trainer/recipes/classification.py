@@ -12,7 +12,12 @@ from torch import nn
 from torch.nn import functional
 
 from trainer.data.dataset import Dataset, Split
-from trainer.recipes.device import autocast_dtype, be_deterministic, describe_device
+from trainer.recipes.device import (
+    autocast_dtype,
+    be_deterministic,
+    describe_device,
+    environment,
+)
 from trainer.recipes.hyperparameters import ClassificationHyperparameters
 from trainer.recipes.learning import Learner
 from trainer.recipes.preprocessing import Preprocessing
@@ -34,6 +39,7 @@ class Trained:
     Attributes:
         history: per epoch, train_loss (with smoothed labels, without penalties), validation_loss
             and validation_accuracy, learning_rate of its last step, and epoch_seconds.
+        environment: what the weights' last bits depend on beside all of the above.
     """
 
     architecture: Architecture
@@ -44,6 +50,7 @@ class Trained:
     preprocessing: Preprocessing
     kept_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -51,7 +58,9 @@ def prepare(
     hyperparameters: ClassificationHyperparameters,
     dataset: Dataset,
     seed: int,
+    *,
     device: torch.device = CPU,
+    processes: int = 1,
 ) -> Trained:
     """A network with random weights that depend on the seed alone, not trained yet."""
     be_deterministic(device)
@@ -63,6 +72,7 @@ def prepare(
         seed=seed,
         network=architecture.network.build(hyperparameters, dataset.info).to(device),
         preprocessing=Preprocessing(dataset, architecture.image_side).to(device),
+        environment=environment(device, processes),
     )
 
 
@@ -103,13 +113,20 @@ def train(
     """
     watcher = watcher or Watcher()
     _check(hyperparameters, device, ranks)
-    trained, run = _begin(architecture, hyperparameters, dataset, seed, device)
+
+    def begin() -> tuple[Trained, TrainingRun]:
+        new = prepare(
+            architecture, hyperparameters, dataset, seed, device=device, processes=ranks.count
+        )
+        return new, TrainingRun(new.network, hyperparameters, len(dataset.train))
+
+    trained, run = begin()
     if (shared := ranks.share(state)) is not None:
         try:
             run.load_state_dict(dict(shared))
         except FailedPrecondition as error:
             watcher.on_log("warning", f"training starts from the beginning: {error.message}")
-            trained, run = _begin(architecture, hyperparameters, dataset, seed, device)
+            trained, run = begin()
     watcher.on_log("info", _describe(run, hyperparameters, device, ranks))
     learner = Learner(run, hyperparameters, dataset, trained.preprocessing, seed=seed, ranks=ranks)
     while not run.is_over:
@@ -160,17 +177,6 @@ def _check(
             "together learn from in a step",
             field="hyperparameters.batch_size",
         )
-
-
-def _begin(
-    architecture: Architecture,
-    hyperparameters: ClassificationHyperparameters,
-    dataset: Dataset,
-    seed: int,
-    device: torch.device,
-) -> tuple[Trained, TrainingRun]:
-    trained = prepare(architecture, hyperparameters, dataset, seed, device)
-    return trained, TrainingRun(trained.network, hyperparameters, len(dataset.train))
 
 
 def _describe(

@@ -47,9 +47,20 @@ def choose_device(wanted: str, rank: int = 0, processes: int = 1) -> torch.devic
 def describe_device(device: torch.device) -> str:
     """For the log: the GPU's name, or the CPU's threads."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        return f"{device} ({_name(device)})"
     threads = torch.get_num_threads()
     return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+
+
+def environment(device: torch.device, processes: int) -> dict[str, str]:
+    """With all of it the same, and the seed, a CPU ends at the same weights, bit by bit."""
+    return {
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
+        "device": _name(device),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def be_deterministic(device: torch.device) -> None:
@@ -69,3 +80,7 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
             "'bf16' or 'fp32', or ask for device 'cuda'"
         )
     return _AUTOCAST.get(precision)
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -86,9 +86,11 @@ def test_fp16_on_a_cpu_is_refused_with_the_cure(wine: Dataset) -> None:
 
 def test_the_device_is_told(wine: Dataset) -> None:
     logged: list[tuple[str, str]] = []
-    train_mlp(wine, Watcher(on_log=lambda *line: logged.append(line)), epochs=1)
+    trained = train_mlp(wine, Watcher(on_log=lambda *line: logged.append(line)), epochs=1)
     assert len(logged) == 1
     assert re.fullmatch(r"on cpu \((1 thread|[0-9]+ threads)\) in fp32", logged[0][1])
+    assert set(trained.environment) == {"torch", "threads", "processes", "device", "cpu"}
+    assert (trained.environment["device"], trained.environment["processes"]) == ("cpu", "1")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
