@@ -70,6 +70,7 @@ class TrainingOrder(Order):
         processes: ranks that share each batch.
         variants: of the served graph: fp16, int8.
         promote: conditions under which the version becomes `stable`.
+        release_uri: the store to publish to; empty is `store_uri`.
     """
 
     architecture: str
@@ -81,6 +82,7 @@ class TrainingOrder(Order):
     processes: Annotated[int, Field(ge=1)] = 1
     variants: list[str] = []
     promote: list[str] = []
+    release_uri: str = ""
 
     @property
     def model_name(self) -> str:
@@ -96,6 +98,15 @@ def parse_training_order(text: bytes | str) -> TrainingOrder:
     order = TrainingOrder.parse(text)
     validate_model_name(order.model_name)
     return order
+
+
+def licence_of(text: bytes | str) -> float | None:
+    """Until when an order that may be wrong in everything else may be worked on."""
+    try:
+        until = json.loads(text)["renewed_until"]
+        return None if until is None else float(until)
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def kind_of(text: bytes | str) -> str:

@@ -33,7 +33,7 @@ from trainer.messages import (
     Result,
 )
 from trainer.promotion import Promoter
-from trainer.publication import find_published
+from trainer.publication import find_published, release_uri
 from trainer.relay import Relay
 from trainer.settings import Settings
 from trainer.standby import Standby
@@ -142,6 +142,7 @@ class Supervision:
             "job_id": job.id,
             "fence": self._attempt.fence,
             "store_uri": self._settings.store_uri,
+            "release_uri": release_uri(self._settings.store_uri, job),
             "work_dir": str(directory.absolute()),
             "renewed_until": self._attempt.expires_at,
             "checkpoint": job.checkpoint,

@@ -78,11 +78,10 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         WintergardenError: the order, the data or the store would not do.
     """
     order = parse_training_order(text)
-    control.listen(order.renewed_until)
     control.progress("data", 0.0)
     torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
     assignment = _understand(order)
-    store = open_store(order.store_uri)
+    store = open_store(order.release_uri or order.store_uri)
     store.list_versions(order.model_name)  # a store out of reach is better met before the work
     control.progress("train", DATA_END)
     trained = _train(text, assignment, control)

@@ -17,8 +17,9 @@ from celery import bootsteps, signals
 from celery.worker.consumer.tasks import Tasks
 
 from trainer.consumption import Consumption
-from trainer.kinds import routes
+from trainer.kinds import SEARCH, routes
 from trainer.leftovers import sweep_ended
+from trainer.search.threads import SearchThreads
 from trainer.settings import Settings
 from trainer.standby import Standby
 from trainer.supervisor import Supervision
@@ -60,6 +61,7 @@ class Worker:
         self._standby = standby
         self._read_routes = read_routes
         self._is_stopping = threading.Event()
+        self._searches = SearchThreads(jobs, settings.store_uri, self._is_stopping)
         self._probes = queue(f"probe.{settings.worker_name}", expires=_PROBE_EXPIRES_S)
         self._celery = create_celery(
             settings.redis_url.get_secret_value(),
@@ -88,6 +90,7 @@ class Worker:
             without_heartbeat=True,
         )
         worker.start()
+        self._searches.join(self._settings.grace_s)
         return int(worker.exitcode or 0)
 
     def probe(self) -> None:
@@ -116,6 +119,9 @@ class Worker:
             return
         if attempt is None:
             _log.info("nothing to do", job=job_id)
+            return
+        if attempt.job.kind == SEARCH:
+            self._searches.start(attempt)
             return
         with self._consumption.running(attempt.job.id):
             state = self._run(attempt)
