@@ -8,7 +8,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from gateway import admin, models, training
+from gateway import admin, datasets, models, training
+from gateway.catalogue import Catalogue
+from gateway.datasets import DatasetsServicer
 from gateway.models import ModelsServicer
 from gateway.settings import GatewaySettings
 from gateway.training import TrainingServicer
@@ -17,6 +19,7 @@ from gateway.upstream import Upstream
 from wintergarden.jobs import Jobs
 from wintergarden.service.transport import ServerOptions, create_server
 from wintergarden.store import open_store
+from wintergarden.store.datasets import open_datasets
 
 INFERENCE = admin.SERVICE
 EXPLANATION = "wintergarden.v1.ExplanationService"
@@ -33,9 +36,14 @@ class App:
         self.metrics = CollectorRegistry()
         self._opened = ExitStack()
         jobs = self._opened.enter_context(Jobs(settings.redis_url.get_secret_value()))
-        uploads = Uploads(self._upload_dir(settings), settings.max_upload_bytes)
+        upload_dir = self._upload_dir(settings)
+        uploads = Uploads(upload_dir, settings.max_upload_bytes)
+        stored = open_datasets(settings.store_uri)
+        catalogue = Catalogue(jobs, stored)
+        files = Uploads(upload_dir / "datasets", settings.max_dataset_bytes)
         routes = [
-            *TrainingServicer(jobs).routes(),
+            *TrainingServicer(jobs, catalogue).routes(),
+            *DatasetsServicer(jobs, stored, files, catalogue).routes(),
             *ModelsServicer(open_store(settings.store_uri), uploads).routes(),
         ]
         explanation = Upstream("explanation", settings.explanation, settings.upstream_connections)
@@ -56,7 +64,13 @@ class App:
             ServerOptions(
                 transport=settings.transport, max_request_bytes=settings.max_request_bytes
             ),
-            services=[training.SERVICE, models.SERVICE, EXPLANATION, INFERENCE],
+            services=[
+                training.SERVICE,
+                datasets.SERVICE,
+                models.SERVICE,
+                EXPLANATION,
+                INFERENCE,
+            ],
             fallback_socket=None if socket is None else str(socket),
         )
 

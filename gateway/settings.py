@@ -51,6 +51,9 @@ class GatewaySettings(ServiceSettings):
     max_upload_bytes: int = Field(
         512 * 2**20, ge=1, le=512 * 2**20, description="longest ONNX file that is imported"
     )
+    max_dataset_bytes: int = Field(
+        2 * 2**30, ge=1, le=64 * 2**30, description="longest file that a data set is made of"
+    )
     max_request_bytes: int = Field(64 * 2**20, ge=1, le=256 * 2**20, description="longest request")
     upstream_connections: int = Field(
         4, ge=1, le=64, description="connections to each service that calls are handed to"

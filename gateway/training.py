@@ -21,9 +21,9 @@ MAX_LIST_LIMIT = 1_000
 
 
 class TrainingServicer:
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, catalogue: Catalogue) -> None:
         self._jobs = jobs
-        self._catalogue = Catalogue(jobs)
+        self._catalogue = catalogue
 
     def routes(self) -> list[Route]:
         return [

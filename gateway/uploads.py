@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import threading
 import time
@@ -10,6 +12,8 @@ from pathlib import Path
 
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, Overloaded
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SPACE_PATIENCE_S = 30.0
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -45,7 +49,7 @@ class Uploads:
         Raises:
             FailedPrecondition: the chunk would leave a gap; the message says where to go on.
             InvalidArgument: no valid id, or more bytes than are allowed.
-            Overloaded: too many unfinished uploads.
+            Overloaded: too many unfinished uploads, or the disk is full; what is held stays.
         """
         path = self._path(upload_id)
         if offset < 0 or offset + len(chunk) > self._max_bytes:
@@ -63,12 +67,15 @@ class Uploads:
                     f"upload {upload_id!r} holds {held} bytes, got offset {offset}; "
                     f"continue at {held}"
                 )
-            with path.open("ab") as file:
-                file.write(chunk[held - offset :])
+            _write(path, chunk[held - offset :])
             return max(held, offset + len(chunk))
 
     def read(self, upload_id: str, sha256: str) -> bytes:
-        """The whole upload.
+        """The whole upload; as for `finished`."""
+        return self.finished(upload_id, sha256).read_bytes()
+
+    def finished(self, upload_id: str, sha256: str) -> Path:
+        """Where the whole upload is.
 
         Raises:
             NotFound: no such upload.
@@ -76,17 +83,17 @@ class Uploads:
         """
         path = self._path(upload_id)
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError as error:
             raise NotFound(f"no upload {upload_id!r}; it may have been idle too long") from error
-        digest = hashlib.sha256(content).hexdigest()
         if digest != sha256.lower():
             raise InvalidArgument(
-                f"upload {upload_id!r} holds {len(content)} bytes with sha256 {digest}, "
+                f"upload {upload_id!r} holds {path.stat().st_size} bytes with sha256 {digest}, "
                 f"expected {sha256!r}",
                 field="sha256",
             )
-        return content
+        return path
 
     def discard(self, upload_id: str) -> None:
         self._path(upload_id).unlink(missing_ok=True)
@@ -113,3 +120,21 @@ class Uploads:
                 f"{held} uploads are unfinished, at most {self._max_uploads} are allowed",
                 retry_after_s=60.0,
             )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Appends; what fits before the disk is full stays, and is the beginning of what was sent."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        held = path.stat().st_size if path.exists() else 0
+        raise Overloaded(
+            f"no space left for the upload ({os.strerror(error.errno)}); its first {held} bytes "
+            "are kept: go on from there when there is space",
+            retry_after_s=_SPACE_PATIENCE_S,
+        ) from error

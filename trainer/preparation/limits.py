@@ -41,7 +41,7 @@ def limited(memory_mb: int, seconds: float) -> Iterator[None]:
         _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + seconds) + 1)
     try:
         yield
-    except MemoryError as error:
+    except (MemoryError, SystemError) as error:  # C code that forgets to say why it failed
         raise InvalidArgument(
             f"reading the file takes more than the {memory_mb} MiB of memory that are allowed"
         ) from error

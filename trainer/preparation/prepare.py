@@ -67,7 +67,6 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         StorageFull: the store, or this machine's disk.
     """
     order = parse_preparation_order(text)
-    control.listen(order.renewed_until)
     options, file_format = order.wishes, order.file_format
     control.progress("data", 0.0)
     store = open_datasets(order.store_uri)
@@ -82,6 +81,7 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         control.progress("publish", WRITE_END)
         return control.may_publish(0)
 
+    make_ready(file_format)
     with limited(order.memory_mb, order.processor_s):
         prepared = arrange(read(upload, file_format, options, tick), options)
     control.progress("data", READ_END)
@@ -98,6 +98,15 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
     counts = {"examples": len(prepared.parts), "classes": len(manifest.class_labels)}
     metrics = {**counts, "warnings": len(warnings)}
     return {"model": "", "metrics": {name: float(count) for name, count in metrics.items()}}
+
+
+def make_ready(file_format: Format) -> None:
+    """Import what reading will need, while there is memory for that."""
+    _reader(file_format)
+    if file_format not in ("npz", "images"):
+        from trainer.preparation import tables
+
+        tables.make_ready()
 
 
 def read(path: Path, file_format: Format, options: PreparationOptions, tick: Tick) -> Examples:

@@ -23,6 +23,16 @@ _HEADER_BYTES = 2**20
 _SHOWN = 30
 
 
+def make_ready() -> None:
+    """Have pyarrow import and start what it needs: where memory is limited, it would wait for ever.
+
+    It imports pandas with its first array, and reads files in threads of its own.
+    """
+    pa.set_io_thread_count(1)
+    pyarrow.csv.read_csv(io.BytesIO(b"x\n1\n"), pyarrow.csv.ReadOptions(use_threads=False))
+    pa.array([0])
+
+
 def read_csv(path: Path, options: PreparationOptions, texts: Sequence[str] = ()) -> Table:
     """The table of a CSV file with a header line.
 
@@ -64,26 +74,30 @@ def read_parquet(path: Path) -> Table:
         InvalidArgument: it is none, or unpacks to more than is allowed.
     """
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            metadata = file.metadata
-            check_columns(file.schema_arrow.names)
-            check_rows(metadata.num_rows)
-            unpacked = sum(
-                metadata.row_group(index).total_byte_size
-                for index in range(metadata.num_row_groups)
-            )
-            if unpacked > MAX_UNPACKED_BYTES:
-                raise InvalidArgument(
-                    f"the file unpacks to {unpacked} bytes; at most {MAX_UNPACKED_BYTES} are "
-                    "allowed"
-                )
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+            _check_size(file)
             # A long text that is repeated stays one text: as a dictionary.
             long = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        return pyarrow.parquet.read_table(path, read_dictionary=long, use_threads=False)
+        # Not by read_table, whose threads would wait for memory that they never get.
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=long, pre_buffer=False) as file:
+            return file.read(use_threads=False)
     except pa.ArrowMemoryError:
         raise
     except (pa.ArrowException, OSError, OverflowError) as error:
         raise InvalidArgument(f"the file is no Parquet file: {_first_line(error)}") from error
+
+
+def _check_size(file: Any) -> None:
+    """By what a Parquet file says of itself."""
+    metadata = file.metadata
+    check_columns(file.schema_arrow.names)
+    check_rows(metadata.num_rows)
+    groups = range(metadata.num_row_groups)
+    unpacked = sum(metadata.row_group(index).total_byte_size for index in groups)
+    if unpacked > MAX_UNPACKED_BYTES:
+        raise InvalidArgument(
+            f"the file unpacks to {unpacked} bytes; at most {MAX_UNPACKED_BYTES} are allowed"
+        )
 
 
 def check_columns(names: Sequence[str]) -> None:

@@ -9,7 +9,19 @@ import typer
 from rich.markup import escape
 
 import wintergarden
-from wintergarden.cli import attack, demo, doctor, explain, infer, jobs, models, train, tune, up
+from wintergarden.cli import (
+    attack,
+    data,
+    demo,
+    doctor,
+    explain,
+    infer,
+    jobs,
+    models,
+    train,
+    tune,
+    up,
+)
 from wintergarden.cli.output import aside
 from wintergarden.errors import WintergardenError
 
@@ -43,6 +55,7 @@ app.command(rich_help_panel=_RUN)(up.up)
 app.command(rich_help_panel=_RUN)(demo.demo)
 app.command(rich_help_panel=_RUN)(doctor.doctor)
 app.command(rich_help_panel=_GROW)(train.train)
+app.add_typer(data.app, name="data", rich_help_panel=_GROW)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_GROW)
 app.add_typer(models.app, name="models", rich_help_panel=_GROW)
 app.command(rich_help_panel=_GROW)(tune.tune)

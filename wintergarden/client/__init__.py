@@ -6,6 +6,7 @@ from wintergarden.client.answers import ModelIdentity, Picture
 from wintergarden.client.asynchronous import AsyncClient, AsyncJobHandle, connect_async
 from wintergarden.client.attacks import Attack, Robustness
 from wintergarden.client.blocking import Client, JobHandle, connect
+from wintergarden.client.datasets import DatasetDescription, PreparationOptions, StoredDataset
 from wintergarden.client.explanation import Explanation, Method
 from wintergarden.client.inference import IndexEntry, ModelMetadata, TensorInfo
 from wintergarden.client.jobs import (
@@ -33,6 +34,7 @@ __all__ = [
     "CheckpointKept",
     "Client",
     "Dataset",
+    "DatasetDescription",
     "Event",
     "Explanation",
     "IndexEntry",
@@ -49,10 +51,12 @@ __all__ = [
     "ModelVersion",
     "Picture",
     "PictureShown",
+    "PreparationOptions",
     "Progressed",
     "Robustness",
     "ServerFault",
     "StateChanged",
+    "StoredDataset",
     "TensorInfo",
     "TrainingOptions",
     "Worker",

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from wintergarden.client import attacks, explanation, inference, jobs, models, training
+from wintergarden.client import attacks, datasets, explanation, inference, jobs, models, training
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.jobs import Event, Job, JobState, Watching
@@ -41,6 +41,19 @@ def _awaiting(flow: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], Corou
     return method
 
 
+def _submitting(
+    flow: Callable[P, Flow[Job]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncJobHandle]]:
+    """As `_awaiting`, for a flow that submits a job: its handle."""
+    submit = _awaiting(flow)
+
+    @functools.wraps(submit)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncJobHandle:
+        return AsyncJobHandle(self._client, await submit(self, *args, **kwargs))
+
+    return method
+
+
 class _Room:
     """Some of the client's operations under a name of their own."""
 
@@ -55,6 +68,14 @@ class AsyncModels(_Room):
     import_onnx = _awaiting(models.import_onnx)
     delete = _awaiting(models.delete)
     label = _awaiting(models.label)
+
+
+class AsyncData(_Room):
+    upload = _submitting(datasets.upload)
+    prepare = _submitting(datasets.prepare)
+    list = _awaiting(datasets.list_datasets)
+    describe = _awaiting(datasets.describe)
+    delete = _awaiting(datasets.delete)
 
 
 class AsyncJobs(_Room):
@@ -110,7 +131,7 @@ class AsyncJobHandle:
             async for _ in self.watch(timeout_s=timeout_s):
                 pass
             job = await self.refresh()
-        if job.state is JobState.SUCCEEDED:
+        if job.state is JobState.SUCCEEDED and job.model_version:
             await self._client.wait_until_served(job.model, version=job.model_version)
         return job
 
@@ -159,6 +180,7 @@ class AsyncClient:
         )
         self._memory: dict[tuple[str, bytes], Message] = {}
         self.models = AsyncModels(self)
+        self.data = AsyncData(self)
         self.jobs = AsyncJobs(self)
 
     infer = _awaiting(inference.infer)

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from wintergarden.client import attacks, explanation, inference, jobs, models, training
+from wintergarden.client import attacks, datasets, explanation, inference, jobs, models, training
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.jobs import Event, Job, JobState, Watching
@@ -40,6 +40,17 @@ def _blocking(flow: Callable[P, Flow[T]]) -> Callable[Concatenate[Any, P], T]:
     return method
 
 
+def _submitting(flow: Callable[P, Flow[Job]]) -> Callable[Concatenate[Any, P], JobHandle]:
+    """As `_blocking`, for a flow that submits a job: its handle."""
+    submit = _blocking(flow)
+
+    @functools.wraps(submit)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        return JobHandle(self._client, submit(self, *args, **kwargs))
+
+    return method
+
+
 class _Room:
     """Some of the client's operations under a name of their own."""
 
@@ -54,6 +65,14 @@ class Models(_Room):
     import_onnx = _blocking(models.import_onnx)
     delete = _blocking(models.delete)
     label = _blocking(models.label)
+
+
+class Data(_Room):
+    upload = _submitting(datasets.upload)
+    prepare = _submitting(datasets.prepare)
+    list = _blocking(datasets.list_datasets)
+    describe = _blocking(datasets.describe)
+    delete = _blocking(datasets.delete)
 
 
 class Jobs(_Room):
@@ -109,7 +128,7 @@ class JobHandle:
             for _ in self.watch(timeout_s=timeout_s):
                 pass
             job = self.refresh()
-        if job.state is JobState.SUCCEEDED:
+        if job.state is JobState.SUCCEEDED and job.model_version:
             self._client.wait_until_served(job.model, version=job.model_version)
         return job
 
@@ -163,6 +182,7 @@ class Client:
         )
         self._memory: dict[tuple[str, bytes], Message] = {}
         self.models = Models(self)
+        self.data = Data(self)
         self.jobs = Jobs(self)
 
     infer = _blocking(inference.infer)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.catalogue import Catalogue
 from wintergarden.errors import InvalidArgument, NotFound, Unavailable
+from wintergarden.store.dataset_manifest import DatasetManifest, StoredDataset
+from wintergarden.store.manifest import FileInfo
 from wintergarden.wire import training_pb2 as pb
 
 SCHEMA = {
@@ -86,3 +89,95 @@ def test_hyperparameters_out_of_bounds(text: str, field: str, says: str) -> None
 def test_before_any_trainer_has_registered() -> None:
     with pytest.raises(Unavailable, match="no trainer has registered"):
         Catalogue(Registered(None)).architectures()  # type: ignore[arg-type]
+
+
+NETWORKS = [
+    {"name": "lenet5", "datasets": ["digits"], "tasks": ["image-classification"],
+     "image_side": 32, "hyperparameters_schema": SCHEMA},
+    {"name": "mlp", "datasets": ["digits"],
+     "tasks": ["tabular-classification", "image-classification"],
+     "image_side": None, "hyperparameters_schema": SCHEMA},
+]  # fmt: skip
+
+
+class Uploaded:
+    """What the catalogue asks of the store of data sets."""
+
+    def __init__(self, *datasets: StoredDataset) -> None:
+        self._datasets = datasets
+
+    def list(self) -> list[StoredDataset]:
+        return list(self._datasets)
+
+    def find(self, name: str) -> StoredDataset:
+        for dataset in self._datasets:
+            if name in (dataset.name, f"{dataset.name}@sha256:{dataset.digest}"):
+                return dataset
+            if name == f"sha256:{dataset.digest}":
+                return replace(dataset, name=name)
+        raise NotFound("nothing of the kind")
+
+
+def uploaded(name: str, task: str, shape: tuple[int, ...]) -> StoredDataset:
+    empty = FileInfo(sha256="0" * 64, bytes=0)
+    manifest = DatasetManifest(
+        task=task, source="a test", input_name="x", input_shape=shape, units="",
+        class_labels=("a", "b"), split_sizes={"train": 8}, files={}, upload=empty, format="csv",
+        options={}, report={},
+    )  # type: ignore[arg-type]  # fmt: skip
+    return StoredDataset(name, name[0] * 64, manifest)
+
+
+FLOWERS = uploaded("flowers", "tabular-classification", (4,))
+ICONS = uploaded("cons", "image-classification", (1, 32, 32))
+BANNERS = uploaded("banners", "image-classification", (1, 16, 64))
+REVIEWS = uploaded("reviews", "text-classification", ())
+ALL = (FLOWERS, ICONS, BANNERS, REVIEWS)
+
+
+def with_uploads() -> Catalogue:
+    registered = Registered({"architectures": NETWORKS, "datasets": [{"name": "digits"}]})
+    return Catalogue(registered, Uploaded(*ALL))  # type: ignore[arg-type]
+
+
+def test_uploaded_sets_are_listed_with_what_fits_them() -> None:
+    catalogue = with_uploads()
+    assert [entry["name"] for entry in catalogue.datasets()] == [
+        "digits", "flowers", "cons", "banners", "reviews",
+    ]  # fmt: skip
+    fitting = {entry["name"]: entry["datasets"] for entry in catalogue.architectures()}
+    assert fitting == {
+        "lenet5": ["digits", "cons"], "mlp": ["digits", "flowers", "cons", "banners"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "model"),
+    [
+        ("flowers", f"flowers@sha256:{'f' * 64}", "mlp-flowers"),
+        (f"flowers@sha256:{'f' * 64}", f"flowers@sha256:{'f' * 64}", "mlp-flowers"),
+        (f"sha256:{'f' * 64}", f"sha256:{'f' * 64}", f"mlp-{'f' * 12}"),
+        ("digits", "digits", "mlp-digits"),
+    ],
+)
+def test_a_job_says_which_content_the_name_stood_for(asked: str, written: str, model: str) -> None:
+    spec = with_uploads().check(pb.TrainingSpec(architecture="mlp", dataset=asked))
+    assert (spec.dataset, spec.model) == (written, model)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dataset", "says"),
+    [
+        ("lenet5", "flowers", "it is for image-classification, and this is tabular-class"),
+        ("lenet5", "banners", "square and at most 32 pixels wide, these are 64x16"),
+        ("mlp", "reviews", "for tabular-classification and image-classification, and this is te"),
+    ],
+)
+def test_an_uploaded_set_that_does_not_fit(architecture: str, dataset: str, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        with_uploads().check(pb.TrainingSpec(architecture=architecture, dataset=dataset))
+
+
+def test_an_unknown_set_names_the_uploaded_too() -> None:
+    with pytest.raises(NotFound, match="'x'; there are digits, flowers, cons, banners, reviews"):
+        with_uploads().check(pb.TrainingSpec(architecture="mlp", dataset="x"))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,3 +77,36 @@ def test_abandoned_uploads_make_room(tmp_path: Path) -> None:
     os.utime(tmp_path / "upload-1.upload", (old, old))
     assert uploads.append("upload-2", 0, b"b") == 1
     assert not (tmp_path / "upload-1.upload").exists()
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from gateway.uploads import Uploads
+from wintergarden.errors import Overloaded
+
+uploads = Uploads(Path(sys.argv[1]), 10_000)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, hard))
+uploads.append("upload-1", 0, b"a" * 1_000)
+try:
+    uploads.append("upload-1", 1_000, b"b" * 1_000)
+except Overloaded as error:
+    print(error.message)
+print(uploads.append("upload-1", 0, b""))
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+print(uploads.append("upload-1", 1_000, b"b" * 1_000))
+print(uploads.read("upload-1", sys.argv[2]).count(b"b"))
+"""
+
+
+def test_a_full_disk_is_said_and_the_upload_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    digest = sha256(b"a" * 1_000 + b"b" * 1_000)
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), digest],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    refused, held, whole, letters = ran.stdout.splitlines()
+    assert refused.startswith("no space left for the upload (File too large); its first 1500 bytes")
+    assert (held, whole, letters) == ("1500", "2000", "1000")
