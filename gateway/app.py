@@ -35,7 +35,13 @@ class App:
     def __init__(self, settings: GatewaySettings) -> None:
         self.metrics = CollectorRegistry()
         self._opened = ExitStack()
-        jobs = self._opened.enter_context(Jobs(settings.redis_url.get_secret_value()))
+        jobs = self._opened.enter_context(
+            Jobs(
+                settings.redis_url.get_secret_value(),
+                max_attempts=settings.max_attempts,
+                max_queued=settings.max_queued,
+            )
+        )
         upload_dir = self._upload_dir(settings)
         uploads = Uploads(upload_dir, settings.max_upload_bytes)
         stored = open_datasets(settings.store_uri)

@@ -21,6 +21,8 @@ from wintergarden.jobs.events import (
 )
 from wintergarden.wire import training_pb2 as pb
 
+_SHOWN = {field.name for field in pb.TrainingSpec.DESCRIPTOR.fields} | {"hyperparameters"}
+
 
 def job_message(record: JobRecord) -> pb.Job:
     """The record as the wire shows it."""
@@ -47,7 +49,7 @@ def job_message(record: JobRecord) -> pb.Job:
         max_attempts=record.max_attempts,
     )
     if isinstance(record.spec, TrainingSpec):
-        job.training.CopyFrom(training_message(json.loads(job.spec_json)))
+        job.training.CopyFrom(training_message(training_fields(record.spec)))
     times: Mapping[str, float | None] = {
         "submitted_at": record.submitted_at,
         "started_at": record.started_at,
@@ -57,6 +59,12 @@ def job_message(record: JobRecord) -> pb.Job:
         if seconds is not None:
             _set_time(getattr(job, field), seconds)
     return job
+
+
+def training_fields(spec: TrainingSpec) -> dict[str, Any]:
+    """What the wire shows of a training's specification, as JSON values."""
+    fields = json.loads(spec.to_json())
+    return {name: value for name, value in fields.items() if name in _SHOWN}
 
 
 def training_message(fields: Mapping[str, Any]) -> pb.TrainingSpec:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from wintergarden.errors import InvalidArgument
 
 
-def merge_patch(document: str, patch: str) -> dict[str, Any]:
+def merge_patch(document: Mapping[str, Any], patch: str) -> dict[str, Any]:
     """A JSON object with changes: members are merged by name, and null removes one.
 
     Args:
@@ -26,14 +27,14 @@ def merge_patch(document: str, patch: str) -> dict[str, Any]:
         raise InvalidArgument(
             f"changes must be a JSON object, got {type(changes).__name__}", field="changes_json"
         )
-    merged: dict[str, Any] = _merge(json.loads(document), changes)
+    merged: dict[str, Any] = _merge(document, changes)
     return merged
 
 
 def _merge(target: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return patch
-    merged = dict(target) if isinstance(target, dict) else {}
+    merged = dict(target) if isinstance(target, Mapping) else {}
     for name, value in patch.items():
         if value is None:
             merged.pop(name, None)

@@ -6,8 +6,15 @@ import json
 from collections.abc import Generator
 
 from gateway.catalogue import Catalogue
-from gateway.job_messages import event_message, job_message, job_state, training_message
+from gateway.job_messages import (
+    event_message,
+    job_message,
+    job_state,
+    training_fields,
+    training_message,
+)
 from gateway.merge_patch import merge_patch
+from gateway.search_spec import search_spec
 from gateway.training_options import training_options
 from wintergarden.errors import FailedPrecondition, InvalidArgument
 from wintergarden.jobs import Jobs, TrainingSpec
@@ -28,6 +35,7 @@ class TrainingServicer:
     def routes(self) -> list[Route]:
         return [
             unary(SERVICE, "SubmitTraining", self.submit),
+            unary(SERVICE, "SubmitSearch", self.submit_search),
             unary(SERVICE, "GetJob", self.get),
             unary(SERVICE, "ListJobs", self.list),
             unary(SERVICE, "CancelJob", self.cancel),
@@ -45,6 +53,15 @@ class TrainingServicer:
             self._checked(request.training), request.request_id, priority=request.priority
         )
         return pb.SubmitTrainingResponse(job=job_message(record))
+
+    def submit_search(self, request: pb.SubmitSearchRequest, _: Call) -> pb.SubmitSearchResponse:
+        wanted = request.search
+        architecture = wanted.training.architecture
+        spec = search_spec(
+            self._checked(wanted.training), wanted, self._catalogue.schema(architecture)
+        )
+        record = self._jobs.submit(spec, request.request_id, priority=request.priority)
+        return pb.SubmitSearchResponse(job=job_message(record))
 
     def get(self, request: pb.GetJobRequest, _: Call) -> pb.GetJobResponse:
         return pb.GetJobResponse(job=job_message(self._jobs.get(request.job_id)))
@@ -76,7 +93,7 @@ class TrainingServicer:
             raise FailedPrecondition(
                 f"job {original.id} is of kind {original.kind!r}; only trainings are cloned"
             )
-        changed = merge_patch(original.spec.to_json(), request.changes_json)
+        changed = merge_patch(training_fields(original.spec), request.changes_json)
         record = self._jobs.submit(
             self._checked(training_message(changed)),
             request.request_id,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from wintergarden.errors import InvalidArgument
 from wintergarden.jobs import TrainingSpec
+from wintergarden.store.promotion import check_conditions, check_variants, parse_conditions
 from wintergarden.wire import training_pb2 as pb
 
 DEVICES = ("auto", "cpu", "cuda")
-VARIANTS = ("fp16", "int8")
 MAX_PROCESSES = 64
 
 
@@ -29,16 +29,16 @@ def training_options(spec: TrainingSpec, wanted: pb.TrainingSpec) -> TrainingSpe
         raise _refusal("max_seconds", f"{wanted.max_seconds:g}", "0 (no limit) or more")
     if wanted.max_memory_mb < 0:
         raise _refusal("max_memory_mb", str(wanted.max_memory_mb), "0 (no limit) or more")
-    for variant in wanted.variants:
-        if variant not in VARIANTS:
-            raise _refusal("variants", repr(variant), f"of {', '.join(VARIANTS)}")
+    variants = tuple(dict.fromkeys(wanted.variants))
+    check_variants(variants)
+    check_conditions(parse_conditions(wanted.promote), variants)
     return replace(
         spec,
         device=device,
         processes=wanted.processes or 1,
         max_seconds=wanted.max_seconds,
         max_memory_mb=wanted.max_memory_mb,
-        variants=tuple(dict.fromkeys(wanted.variants)),
+        variants=variants,
         promote=tuple(wanted.promote),
     )
 

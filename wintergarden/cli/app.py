@@ -18,6 +18,7 @@ from wintergarden.cli import (
     infer,
     jobs,
     models,
+    search,
     train,
     tune,
     up,
@@ -55,6 +56,7 @@ app.command(rich_help_panel=_RUN)(up.up)
 app.command(rich_help_panel=_RUN)(demo.demo)
 app.command(rich_help_panel=_RUN)(doctor.doctor)
 app.command(rich_help_panel=_GROW)(train.train)
+app.command(rich_help_panel=_GROW)(search.search)
 app.add_typer(data.app, name="data", rich_help_panel=_GROW)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_GROW)
 app.add_typer(models.app, name="models", rich_help_panel=_GROW)

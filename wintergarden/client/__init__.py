@@ -24,7 +24,7 @@ from wintergarden.client.jobs import (
 )
 from wintergarden.client.models import ModelLabels, ModelSummary, ModelVersion
 from wintergarden.client.status import ServerFault
-from wintergarden.client.training import Architecture, Dataset, TrainingOptions
+from wintergarden.client.training import Architecture, Dataset, SearchOptions, TrainingOptions
 
 __all__ = [
     "Architecture",
@@ -54,6 +54,7 @@ __all__ = [
     "PreparationOptions",
     "Progressed",
     "Robustness",
+    "SearchOptions",
     "ServerFault",
     "StateChanged",
     "StoredDataset",

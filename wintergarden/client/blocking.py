@@ -18,7 +18,7 @@ from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.jobs import Event, Job, JobState, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
-from wintergarden.client.training import TrainingOptions
+from wintergarden.client.training import SearchOptions, TrainingOptions
 from wintergarden.errors import InvalidArgument, Unavailable, WintergardenError
 
 P = ParamSpec("P")
@@ -207,6 +207,18 @@ class Client:
     ) -> JobHandle:
         """Queue a training job; see `wintergarden.client.training.submit`."""
         flow = training.submit(architecture, dataset, hyperparameters, **options)
+        return JobHandle(self, self._run(flow))
+
+    def search(
+        self,
+        architecture: str,
+        dataset: str,
+        space: Mapping[str, Any],
+        hyperparameters: Mapping[str, Any] | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> JobHandle:
+        """Queue a search of hyperparameters; see `wintergarden.client.training.search`."""
+        flow = training.search(architecture, dataset, space, hyperparameters, **options)
         return JobHandle(self, self._run(flow))
 
     def close(self) -> None:

@@ -71,6 +71,27 @@ class TrainingOptions(TypedDict, total=False):
     request_id: str | None
 
 
+class SearchOptions(TrainingOptions, total=False):
+    """What `search` takes beside; `promote` is of the best trial's model.
+
+    Attributes:
+        trials: at most; default 20.
+        parallel: at once, at most; default 2.
+        metric: that trainings report after each epoch; default validation_accuracy.
+        minimize: less of it is better.
+        pruning: gives trials up early: median (default), hyperband or none.
+    """
+
+    trials: int
+    parallel: int
+    metric: str
+    minimize: bool
+    pruning: str
+
+
+_OF_SEARCH = ("trials", "parallel", "metric", "minimize", "pruning")
+
+
 def submit(
     architecture: str,
     dataset: str,
@@ -101,6 +122,44 @@ def submit(
         ),
     )
     response = yield Call(_METHODS["SubmitTraining"], request)
+    return Job.from_message(response.job)
+
+
+def search(
+    architecture: str,
+    dataset: str,
+    space: Mapping[str, Any],
+    hyperparameters: Mapping[str, Any] | None = None,
+    **options: Unpack[SearchOptions],
+) -> Flow[Job]:
+    """Queue a search of hyperparameters; its trials are trainings, its children.
+
+    Args:
+        architecture: for example "lenet5".
+        dataset: for example "mnist-5k".
+        space: by hyperparameter what it may be: {"type": "float", "low": 1e-4, "high": 0.1,
+            "log": True}, {"type": "int", "low": 1, "high": 9, "step": 2} or {"type": "choice",
+            "choices": [32, 64]}.
+        hyperparameters: that all trials have in common.
+        options: see `SearchOptions`; `seed` is of the trials and of the search.
+    """
+    fields: dict[str, Any] = {**options}
+    request_id = fields.pop("request_id", None) or uuid.uuid4().hex
+    priority = fields.pop("priority", 0)
+    own = {n: fields.pop(n) for n in _OF_SEARCH if n in fields}
+    spec = pb.SearchSpec(
+        training=pb.TrainingSpec(
+            architecture=architecture,
+            dataset=dataset,
+            hyperparameters_json=json.dumps(dict(hyperparameters or {})),
+            **fields,
+        ),
+        space_json=json.dumps(dict(space)),
+        seed=fields.get("seed", 0),
+        **own,
+    )
+    request = pb.SubmitSearchRequest(search=spec, request_id=request_id, priority=priority)
+    response = yield Call(_METHODS["SubmitSearch"], request)
     return Job.from_message(response.job)
 
 

@@ -199,6 +199,42 @@ class SubmitTrainingResponse(_message.Message):
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
+class SearchSpec(_message.Message):
+    __slots__ = ("training", "space_json", "trials", "parallel", "metric", "minimize", "pruning", "seed")
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    SPACE_JSON_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    PARALLEL_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MINIMIZE_FIELD_NUMBER: _ClassVar[int]
+    PRUNING_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    training: TrainingSpec
+    space_json: str
+    trials: int
+    parallel: int
+    metric: str
+    minimize: bool
+    pruning: str
+    seed: int
+    def __init__(self, training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., space_json: _Optional[str] = ..., trials: _Optional[int] = ..., parallel: _Optional[int] = ..., metric: _Optional[str] = ..., minimize: bool = ..., pruning: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class SubmitSearchRequest(_message.Message):
+    __slots__ = ("search", "request_id", "priority")
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    search: SearchSpec
+    request_id: str
+    priority: int
+    def __init__(self, search: _Optional[_Union[SearchSpec, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class SubmitSearchResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id",)
     JOB_ID_FIELD_NUMBER: _ClassVar[int]

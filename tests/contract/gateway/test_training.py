@@ -11,38 +11,13 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.contract.gateway.catalogue import CATALOGUE
 from wintergarden.jobs import LogWritten, MetricsReported, Worker
 from wintergarden.service.testing import details_of
 from wintergarden.wire import training_pb2 as pb
 from wintergarden.wire.pool import methods
 
 METHODS = methods("wintergarden.v1.TrainingService")
-CATALOGUE = {
-    "architectures": [
-        {
-            "name": "lenet5",
-            "summary": "LeNet-5",
-            "source": "LeCun 1998",
-            "task": "image-classification",
-            "hyperparameters_schema": {
-                "additionalProperties": False,
-                "properties": {"epochs": {"type": "integer", "minimum": 1, "maximum": 200}},
-            },
-            "datasets": ["digits"],
-        }
-    ],
-    "datasets": [
-        {
-            "name": "digits",
-            "summary": "8 by 8 digits",
-            "source": "UCI",
-            "task": "image-classification",
-            "input_shape": [1, 8, 8],
-            "class_labels": list("0123456789"),
-            "split_sizes": {"train": 1437, "test": 360},
-        }
-    ],
-}
 
 
 @pytest.fixture
@@ -287,7 +262,8 @@ def test_changes_that_are_none(deployment: Any, changes: str, says: str) -> None
         ({"processes": -1}, "processes: got -1; allowed is 1 to 64"),
         ({"max_seconds": float("nan")}, "max_seconds: got nan"),
         ({"max_memory_mb": -5}, "max_memory_mb: got -5"),
-        ({"variants": ["int4"]}, "variants: got 'int4'; allowed is of fp16, int8"),
+        ({"variants": ["int4"]}, "int4"),
+        ({"promote": ["accuracy=1"]}, "accuracy=1"),
     ],
 )
 def test_options_that_are_none(deployment: Any, fields: dict[str, Any], says: str) -> None:
@@ -309,3 +285,50 @@ def test_who_works_and_why_a_job_waits(deployment: Any) -> None:
         ["cpu", "8 cores"],
     )
     assert dict(found.queued) == {"train": 1, "train.cuda": 1}
+
+
+def test_a_search_is_a_job_with_its_space(deployment: Any) -> None:
+    search = pb.SearchSpec(
+        training=pb.TrainingSpec(
+            architecture="lenet5", dataset="digits", promote=["test_accuracy>=0.9"], seed=3
+        ),
+        space_json='{"epochs": {"type": "int", "low": 1, "high": 9}}',
+        minimize=True,
+    )
+    job = ask(deployment, "SubmitSearch", search=search, request_id="search-1").job
+    assert (job.kind, job.state, job.HasField("training")) == (
+        "search",
+        pb.JOB_STATE_QUEUED,
+        False,
+    )
+    spec = json.loads(job.spec_json)
+    assert spec["training"]["model"] == "lenet5-digits"
+    assert "promote" not in spec["training"]
+    assert (spec["promote"], spec["trials"], spec["is_maximised"]) == (
+        ["test_accuracy>=0.9"],
+        20,
+        False,
+    )
+    assert ask(deployment, "SubmitSearch", search=search, request_id="search-1").job.id == job.id
+    error = refusal(lambda: ask(deployment, "CloneJob", job_id=job.id))
+    assert "only trainings are cloned" in error.details()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"space_json": ""}, "a JSON object with a range or more"),
+        ({"space_json": "{"}, "space is not JSON"),
+        ({"space_json": '{"depth": {"type": "int"}}'}, "no hyperparameter 'depth'; there are"),
+        ({"space_json": '{"epochs": {"type": "set"}}'}, "an object of type float, int, choice"),
+        ({"pruning": "never"}, "pruning: got 'never'; allowed is one of median"),
+        ({"trials": -1}, "trials: got -1; allowed is 1 to 10000"),
+    ],
+)
+def test_searches_that_are_none(deployment: Any, fields: dict[str, Any], says: str) -> None:
+    training = pb.TrainingSpec(architecture="lenet5", dataset="digits")
+    space = '{"epochs": {"type": "int", "low": 1, "high": 9}}'
+    search = pb.SearchSpec(**{"training": training, "space_json": space, **fields})
+    error = refusal(lambda: ask(deployment, "SubmitSearch", search=search))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert says in error.details()
