@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,7 +72,14 @@ def free_port() -> int:
 class WorkerProcess:
     """`python -m trainer` in a process of its own."""
 
-    def __init__(self, settings: Settings, name: str, port: int, log: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        port: int,
+        log: Path,
+        program: Sequence[str] = ("-m", "trainer"),
+    ) -> None:
         self.health_url = f"http://127.0.0.1:{port}/health"
         self.log = log
         environment = os.environ | {
@@ -91,7 +98,7 @@ class WorkerProcess:
         }
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trainer"], env=environment, stderr=stream
+                [sys.executable, *program], env=environment, stderr=stream
             )
 
     def health(self) -> tuple[int, str]:

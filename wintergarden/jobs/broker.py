@@ -25,6 +25,15 @@ _log = structlog.get_logger(__name__)
 LOOK_AT = "wintergarden.look_at"
 """The one task: look at the job that the message names."""
 
+TRANSPORT_OPTIONS: dict[str, Any] = {
+    "global_keyprefix": keys.CELERY_PREFIX,
+    "socket_connect_timeout": 2.0,
+    "socket_timeout": 10.0,
+    "socket_keepalive": True,
+    # Only for messages that a killed worker had fetched; the reaper does not wait for it.
+    "visibility_timeout": 300,
+}
+
 
 def create_celery(redis_url: str, **settings: Any) -> Celery:
     """The Celery application of submitters and workers; `settings` are added to the house's."""
@@ -36,12 +45,7 @@ def create_celery(redis_url: str, **settings: Any) -> Celery:
         broker_url=address.broker_url,
         broker_transport_options={
             **address.broker_options,
-            "global_keyprefix": keys.CELERY_PREFIX,
-            "socket_connect_timeout": 2.0,
-            "socket_timeout": 10.0,
-            "socket_keepalive": True,
-            # Only for messages that a killed worker had fetched; the reaper does not wait for it.
-            "visibility_timeout": 300,
+            **TRANSPORT_OPTIONS,
         },
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
