@@ -71,6 +71,7 @@ class TrainingOrder(Order):
         variants: of the served graph: fp16, int8.
         promote: conditions under which the version becomes `stable`.
         release_uri: the store to publish to; empty is `store_uri`.
+        tensorboard_dir: under which the run's curves go; empty: there are none.
     """
 
     architecture: str
@@ -83,6 +84,7 @@ class TrainingOrder(Order):
     variants: list[str] = []
     promote: list[str] = []
     release_uri: str = ""
+    tensorboard_dir: str = ""
 
     @property
     def model_name(self) -> str:

@@ -18,6 +18,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from trainer.memory import available_memory_mb
+from trainer.tensorboard import check_tensorboard
+from wintergarden.errors import Unsupported
 from wintergarden.service.addresses import TcpAddress
 from wintergarden.service.settings import ProcessSettings
 
@@ -80,6 +82,22 @@ class Settings(ProcessSettings):
     keep_jobs_days: float = Field(
         30.0, gt=0, description="days after its end in which a job can be looked at and cloned"
     )
+
+    tensorboard_dir: Path | None = Field(
+        None,
+        description="a directory for TensorBoard's event files, <model>/<job id> for each job; "
+        "needs the extra `tensorboard`; default: none are written",
+    )
+
+    @field_validator("tensorboard_dir")
+    @classmethod
+    def _can_be_written(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                check_tensorboard()
+            except Unsupported as error:
+                raise ValueError(error.message) from error
+        return value and value.absolute()
 
     @field_validator("child_command")
     @classmethod

@@ -147,6 +147,7 @@ class Supervision:
             "renewed_until": self._attempt.expires_at,
             "checkpoint": job.checkpoint,
             "checkpoint_interval_s": self._settings.checkpoint_interval_s,
+            "tensorboard_dir": str(self._settings.tensorboard_dir or ""),
         }
 
     def _follow(self, child: ChildProcess) -> None:

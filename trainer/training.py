@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from trainer.recipes.classification import Trained, train
 from trainer.recipes.device import choose_device
 from trainer.recipes.hyperparameters import ClassificationHyperparameters
 from trainer.recipes.watcher import Checkpointable, Watcher
+from trainer.tensorboard import curves
 from trainer.zoo.registry import Architecture, architectures, check_fits, find
 from wintergarden.errors import StorageFull
 from wintergarden.runtime import available_threads
@@ -136,8 +138,12 @@ def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trai
 
     def on_epoch(step: int, metrics: Mapping[str, float]) -> None:
         control.say("metrics", step=step, values=dict(metrics))
+        draw(step, metrics)
 
-    with joined(text, order.processes, device) as ranks:
+    with (
+        curves(_curves_folder(order), lambda warning: control.log("warning", warning)) as draw,
+        joined(text, order.processes, device) as ranks,
+    ):
         return train(
             assignment.architecture,
             assignment.hyperparameters,
@@ -148,6 +154,12 @@ def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trai
             device=device,
             ranks=ranks,
         )
+
+
+def _curves_folder(order: TrainingOrder) -> Path | None:
+    if not order.tensorboard_dir:
+        return None
+    return Path(order.tensorboard_dir) / order.model_name / (order.job_id or "alone")
 
 
 def _make_room(files: JobFiles, order: TrainingOrder) -> None:

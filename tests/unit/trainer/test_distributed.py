@@ -157,6 +157,7 @@ def test_the_others_end_with_the_first(tmp_path: Path) -> None:
         "store_uri": str(tmp_path),
         "device": "cpu",
         "processes": 2,
+        "tensorboard_dir": str(tmp_path / "curves"),
     }
     command = [sys.executable, "-m", "trainer.child", "--alone", json.dumps(order)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -172,3 +173,4 @@ def test_the_others_end_with_the_first(tmp_path: Path) -> None:
         finally:
             first.kill()
     eventually(lambda: has_ended(second.pid), 60)
+    assert len(list((tmp_path / "curves/mlp-wine/alone").iterdir())) == 1, "rank 0's alone"
