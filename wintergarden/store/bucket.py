@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,14 @@ from wintergarden.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    StorageFull,
     Unavailable,
 )
 from wintergarden.store.directory import pieces
 from wintergarden.store.manifest import FileInfo
+
+# S3 itself is never full; Ceph, MinIO and HTTP (RFC 4918, §11.5) say it so.
+_FULL = re.compile(r"QuotaExceeded|XMinioStorageFull|XMinioAdminBucketQuotaExceeded|507 Insuff")
 
 
 class Bucket:
@@ -133,6 +138,11 @@ class Bucket:
                 f"{self._uri} cannot do what the model store needs: {_first_line(error)}"
             ) from error
         except exceptions.BaseError as error:
+            if _FULL.search(str(error)):
+                raise StorageFull(
+                    f"no space to write {key} in {self._uri} ({_first_line(error)}); nothing was "
+                    "published; free space, or raise the quota, and try again"
+                ) from error
             refusals = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
             # Listing reports a refusal as a generic error (obstore 0.12).
             if isinstance(error, refusals) or "403 Forbidden" in str(error):

@@ -41,20 +41,44 @@ def fields() -> ManifestFields:
 
 class AtomicS3:
     """Moto's S3, one request at a time: it looks and writes in two steps where the condition of
-    a PUT (`If-None-Match: *`) is one step on S3, so two writers at once could both be first."""
+    a PUT (`If-None-Match: *`) is one step on S3, so two writers at once could both be first.
+
+    `refuse`, where set, is asked for each method and path for a status and an error code of S3
+    that is answered in place of the store's.
+    """
 
     def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self._one_request = threading.Lock()
+        self.refuse: Callable[[str, str], tuple[str, str] | None] | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with self._one_request:
-            return list(self._app(environ, start_response))
+            asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+            refusal = self.refuse(*asked) if self.refuse else None
+            if refusal is None:
+                return list(self._app(environ, start_response))
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            status, code = refusal
+            start_response(status, [("Content-Type", "application/xml")])
+            return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, AtomicS3(), threaded=True)
+def s3_app() -> AtomicS3:
+    return AtomicS3()
+
+
+@pytest.fixture
+def s3_refuse(s3_app: AtomicS3) -> Iterator[AtomicS3]:
+    """The S3 behind `s3_uri`, to set `refuse` on."""
+    yield s3_app
+    s3_app.refuse = None
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(s3_app: AtomicS3) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, s3_app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

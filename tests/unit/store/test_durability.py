@@ -16,13 +16,14 @@ import pytest
 
 from wintergarden.errors import PermissionDenied
 from wintergarden.store import ManifestFields, ModelStore, open_store
+from wintergarden.store.labels import Labels
 
 Publish = Callable[..., int]
 
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from wintergarden.errors import FailedPrecondition
+from wintergarden.errors import FailedPrecondition, StorageFull
 from wintergarden.store import ManifestFields, TensorInfo, open_store
 
 store = open_store(sys.argv[1])
@@ -163,6 +164,46 @@ except FailedPrecondition as error:
     assert "manifest.json" in finish(start(root, code))
     assert open_store(str(root)).list_models() == []
     assert not list(root.rglob("model.onnx"))
+
+
+def test_when_space_returns_the_same_process_publishes(root: Path) -> None:
+    code = """
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+for limit in (0, 50, 5_000, 200_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        print(publish(b"x" * 100_000))
+    except StorageFull:
+        print("full", store.list_models())
+"""
+    assert finish(start(root, code)).splitlines() == ["full []", "full []", "full []", "4"]
+    store = open_store(str(root))
+    assert store.list_versions("net") == [4]
+    assert_intact(store)
+    assert not list(root.rglob(".part-*"))
+
+
+def test_a_full_disk_leaves_labels_as_they_are(root: Path, publish: Publish) -> None:
+    store = open_store(str(root))
+    for _ in range(2):
+        publish(store, "net")
+    store.set_labels("net", Labels(labels={"stable": 1}))
+    code = """
+from wintergarden.store.labels import Labels
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+moved = Labels(labels={"stable": 2}, revision=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+try:
+    store.set_labels("net", moved)
+except StorageFull as error:
+    print(error)
+print(store.labels("net").labels)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+print(store.set_labels("net", moved).labels)
+"""
+    said, before, after = finish(start(root, code)).splitlines()
+    assert said.startswith("no space to write ")
+    assert (before, after) == ("{'stable': 1}", "{'stable': 2}")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
