@@ -11,6 +11,7 @@ import argparse
 import faulthandler
 import importlib
 import json
+import os
 import signal
 import sys
 import traceback
@@ -19,7 +20,7 @@ from typing import Any
 
 from trainer.control import Control
 from trainer.kinds import MODULES
-from trainer.order import kind_of
+from trainer.order import kind_of, licence_of
 from trainer.recipes.watcher import Stopped
 from wintergarden.errors import (
     Cancelled,
@@ -87,6 +88,8 @@ def main() -> int:
 
 
 def _serve(control: Control, text: bytes | str) -> int:
+    # Before anything else: what is imported now may take longer than a lease.
+    control.listen(licence_of(text))
     try:
         result = _runner(kind_of(text))(text, control)
     except (Stopped, Cancelled) as error:
@@ -121,4 +124,8 @@ def _kind(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The job's end waits for ours: there is nothing that a second of tearing down would save.
+    os._exit(code)

@@ -31,7 +31,7 @@ def sweep_ended(files: JobFiles, kept: str) -> None:
         kept: the checkpoint that another job may still go on from; empty is none.
     """
     _sweep(files, _fences(files), kept)
-    if not files.names():
+    if files.is_empty:
         files.delete_folder()
 
 

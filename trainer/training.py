@@ -80,7 +80,6 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         WintergardenError: the order, the data or the store would not do.
     """
     order = parse_training_order(text)
-    control.listen(order.renewed_until)
     control.progress("data", 0.0)
     torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
     assignment = _understand(order)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +14,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from trainer.testing_child import child, order
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import open_store
 from wintergarden.store.golden import replay
 from wintergarden.store.reference import read_reference
-
-
-def order(store: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "job_id": "job-1",
-        "model": "wine",
-        "architecture": "mlp",
-        "dataset": "wine",
-        "hyperparameters": {"epochs": 20},
-        "seed": 3,
-        "store_uri": str(store),
-        "work_dir": str(store),
-    } | changes
-
-
-class Child:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def hear(self, *kinds: str) -> dict[str, Any]:
-        """The next message of one of these kinds."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            message: dict[str, Any] = json.loads(line)
-            if message["type"] in kinds:
-                return message
-        raise AssertionError(f"it ended without {kinds}")
-
-
-@contextmanager
-def child(first: dict[str, Any], **variables: str) -> Iterator[Child]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | variables,
-    )
-    try:
-        started = Child(process)
-        started.send(first)
-        yield started
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_it_trains_and_publishes(tmp_path: Path) -> None:
@@ -81,7 +29,7 @@ def test_it_trains_and_publishes(tmp_path: Path) -> None:
         assert not open_store(str(tmp_path)).list_models(), "visible before it was allowed"
         trainer.send({"publish": True})
         result = trainer.hear("result")
-        assert trainer.process.wait(10) == 0
+        assert trainer.process.wait(60) == 0
     assert [m["values"]["epoch"] for m in metrics] == list(range(1, 21))
     assert (result["model"], result["version"]) == ("wine", 1)
     assert result["metrics"]["test_accuracy"] >= 0.9
@@ -115,7 +63,7 @@ def test_without_leave_nothing_is_published(tmp_path: Path) -> None:
         trainer.hear("publish?")
         trainer.send({"publish": False})
         assert trainer.hear("error")["kind"] == "cancelled"
-        assert trainer.process.wait(10) == 1
+        assert trainer.process.wait(60) == 1
     assert not open_store(str(tmp_path)).list_models()
 
 
@@ -154,7 +102,7 @@ def test_an_order_without_sense_is_refused() -> None:
     for text, reason in (
         ("", "the order is no JSON object"),
         ("[1]", "the order is no JSON object"),
-        ('{"kind": "dance"}', "no kind of job 'dance'; there are train"),
+        ('{"kind": "dance"}', "no kind of job 'dance'; there are train, prepare"),
         ('{"architecture": "mlp", "store_uri": "/s"}', "order dataset: Field required"),
     ):
         ran = subprocess.run(
@@ -186,8 +134,8 @@ def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
                 trainer.process.stdin.close()
                 trainer.process.stdin = None
         assert trainer.hear("error")["kind"] == "cancelled"
-        assert trainer.process.wait(10) == 1
-        assert time.monotonic() - asked < 10
+        assert trainer.process.wait(60) == 1
+        assert time.monotonic() - asked < 60
     assert not open_store(str(tmp_path)).list_models()
 
 
@@ -245,7 +193,7 @@ def test_a_step_that_hangs_does_not_outlive_its_supervisor() -> None:
             hanging.wait(3)
         assert hanging.stdin is not None
         hanging.stdin.close()
-        assert hanging.wait(10) == 1
+        assert hanging.wait(60) == 1
     finally:
         hanging.kill()
         hanging.wait()

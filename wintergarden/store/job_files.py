@@ -57,6 +57,11 @@ class JobFiles:
         names = [key[start:] for key in self._objects.keys(prefix)]
         return sorted(name for name in names if is_file_name(name))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no files at all, of whatever name and at whatever depth."""
+        return all(is_abandoned(key) for key in self._objects.keys(self._folder))
+
     def folders(self) -> list[str]:
         """Names of the folders directly below the job's."""
         return self._objects.folders(self._folder)

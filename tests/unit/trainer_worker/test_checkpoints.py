@@ -169,5 +169,11 @@ def test_superseded_files_go_and_others_stay(tmp_path: Path) -> None:
     assert files.names() == ["2/picture.png", "events.jsonl"]
     files.delete("2/picture.png")
     files.delete("events.jsonl")
+    trial = tmp_path / "jobs/a1/trials/models/wine/1/card/README.md"
+    trial.parent.mkdir(parents=True)
+    trial.touch()
+    sweep_ended(files, kept="")
+    assert trial.exists(), "deeper than a checkpoint's name may be"
+    trial.unlink()
     sweep_ended(files, kept="")
     assert not (tmp_path / "jobs/a1").exists()
