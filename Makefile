@@ -7,7 +7,7 @@ LOCK := pyproject.toml constraints.txt tools/install.sh
 RUN := $(VENV)/bin/python -m
 export VENV
 
-.PHONY: help demo up test e2e bench soak check format lint types imports proto lock compose clean
+.PHONY: help demo up test e2e bench soak chaos check format lint types imports proto lock compose clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -30,6 +30,9 @@ bench: $(VENV)/.test ## ratios against other servers and libraries
 
 soak: $(VENV)/.test ## tests/load at full size, for an idle machine: hours
 	WINTERGARDEN_SOAK=1 $(RUN) pytest tests/load tests/contract/open_inference/test_onnx_nodes.py -s
+
+chaos: $(VENV)/.test ## ten minutes of killing and pausing everything that trains; WINTERGARDEN_CHAOS_SEED repeats one
+	WINTERGARDEN_CHAOS=1 $(RUN) pytest tests/chaos -s
 
 check: lint types imports proto ## what a change must pass besides the tests
 
