@@ -16,7 +16,7 @@ from trainer.data.registry import load
 from trainer.recipes.classification import Trained, train
 from trainer.recipes.watcher import Checkpointable, Stopped, Watcher
 from trainer.state_file import pack, unpack
-from trainer.zoo.registry import find
+from trainer.zoo.registry import architectures, find
 
 MLP = {"epochs": 5, "batch_size": 32, "hidden_sizes": [16]}
 LOSS_FALLS = {"epochs": 12, "patience": 2, "learning_rate": 0.2, "optimizer": "sgd"}
@@ -91,6 +91,10 @@ def places(run: Undisturbed) -> list[int]:
     """The first step, one inside an epoch, and around the end of one; the last of all."""
     per_epoch = len(run.checkpoints) // len(run.trained.history)
     return [0, per_epoch // 2, per_epoch - 2, per_epoch - 1, per_epoch, len(run.checkpoints) - 1]
+
+
+def test_every_architecture_is_here() -> None:
+    assert {architecture for architecture, _, _ in CASES.values()} == set(architectures())
 
 
 @pytest.mark.parametrize("case", CASES)
