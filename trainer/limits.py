@@ -9,6 +9,8 @@ from trainer.memory import MIB
 from wintergarden.jobs import JobRecord
 
 LOOK_S = 0.5
+IDLE_LOOK_S = 5.0
+"""Where there is no limit and the number is only for what is said at a bad end: looking costs."""
 
 
 class Limits:
@@ -28,7 +30,7 @@ class Limits:
     def look(self, child: ChildProcess) -> None:
         """See how much memory is used now, at most twice a second."""
         now = time.monotonic()
-        if now - self._looked_at >= LOOK_S:
+        if now - self._looked_at >= (LOOK_S if self._max_memory_mb else IDLE_LOOK_S):
             self._looked_at = now
             self.used_mb = child.used_memory // MIB or self.used_mb
 
