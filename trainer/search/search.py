@@ -8,6 +8,7 @@ they have the search one alone has an effect; a trial submitted twice is one tri
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from wintergarden.errors import (
     FailedPrecondition,
     InvalidArgument,
     Overloaded,
+    StorageFull,
     Unavailable,
     WintergardenError,
 )
@@ -43,6 +45,7 @@ from wintergarden.jobs.records import SearchSpec
 from wintergarden.store import Manifest, open_store
 
 POLL_S = 0.5
+SPACE_WAIT_S = 30.0
 CHECKPOINT = "trials"
 """The name of a state that is no file."""
 MAX_FAILURES = 3
@@ -63,6 +66,7 @@ class Search:
             its trials go on.
         beat: called while the search itself is alive.
         poll_s: between two looks at the trials.
+        space_wait_s: between two tries to publish into a store that is full.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Search:
         *,
         beat: Callable[[], None] = lambda: None,
         poll_s: float = POLL_S,
+        space_wait_s: float = SPACE_WAIT_S,
     ) -> None:
         if not isinstance(attempt.job.spec, SearchSpec):
             raise InvalidArgument(f"job {attempt.job.id} is no search but {attempt.job.kind!r}")
@@ -84,10 +89,12 @@ class Search:
         self._is_stopping = is_stopping
         self._beat = beat
         self._poll_s = poll_s
+        self._space_wait_s = space_wait_s
         self._trials = Trials(jobs, attempt.job, self._spec)
         self._told: dict[int, TrialState] = {}
         self._pruned: set[int] = set()
         self._kept = attempt.job.checkpoint_step
+        self._publish_at = 0.0
         self._end: Callable[[], JobState] | None = None
         self._log = _log.bind(job=attempt.job.id, fence=attempt.fence)
 
@@ -126,7 +133,7 @@ class Search:
         trials = self._trials.look()
         self._tell(plan, trials)
         if self._is_over(trials):
-            return self._conclude(plan, trials)
+            return self._conclude_where_there_is_space(plan, trials)
         self._prune(plan, trials)
         self._submit(plan, trials)
         return None
@@ -189,6 +196,20 @@ class Search:
             case TrialState.PRUNED:
                 return f"trial {trial.number} was given up after {len(trial.reports)} epochs"
         return f"trial {trial.number} failed: {job.reason}"
+
+    def _conclude_where_there_is_space(
+        self, plan: Plan, trials: Sequence[Trial]
+    ) -> Callable[[], JobState] | None:
+        """The trials are worth waiting for; a cancel and the lease are looked after meanwhile."""
+        if time.monotonic() < self._publish_at:
+            return None
+        try:
+            return self._conclude(plan, trials)
+        except StorageFull as error:
+            self._publish_at = time.monotonic() + self._space_wait_s
+            text = f"trying again in {self._space_wait_s:g} s: {error.message}"
+            self._emit(LogWritten("warning", text))
+            return None
 
     def _conclude(self, plan: Plan, trials: Sequence[Trial]) -> Callable[[], JobState]:
         # As the record is now: an answer may have been lost, of this attempt or of one before it.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -301,6 +303,45 @@ def test_a_worker_that_stops_gives_it_back(jobs: Jobs, store: Path) -> None:
     is_stopping.set()
     assert running.run() == JobState.QUEUED
     assert {c.state for c in jobs.list(parent=attempt.job.id)} == {JobState.QUEUED}
+
+
+def test_one_that_is_paused_begins_no_new_trial_until_it_goes_on(jobs: Jobs, store: Path) -> None:
+    attempt = claim(jobs, spec())
+    running = search(jobs, attempt, store)
+    running._step()
+    jobs.pause(attempt.job.id)
+    assert running.run() == JobState.PAUSED
+    with trainings(jobs, train_well(store)):
+        wait_for_trials(jobs, attempt, 2)
+        assert len(jobs.list(parent=attempt.job.id)) == 2
+        jobs.resume(attempt.job.id)
+        again = jobs.claim(attempt.job.id, "another", 30.0)
+        assert again is not None
+        assert search(jobs, again, store).run() == JobState.SUCCEEDED
+
+
+def test_it_waits_for_space_in_the_store(
+    jobs: Jobs, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, left = os.fsync, [1, 1]
+
+    def full(descriptor: int) -> None:
+        target = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if left and target.is_relative_to(store / "models"):
+            left.pop()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    attempt = claim(jobs, spec(trials=2))
+    with trainings(jobs, train_well(store)):
+        waiting = search(jobs, attempt, store, space_wait_s=0.05)
+        assert waiting.run() == JobState.SUCCEEDED
+    logs = [e.body for e in jobs.watch(attempt.job.id, follow=False)
+            if isinstance(e.body, LogWritten)]  # fmt: skip
+    assert sum("no space to write" in log.text for log in logs if log.level == "warning") == 2
+    (versions,) = open_store(str(store)).published().values()
+    assert len(versions) == 1
 
 
 @pytest.mark.parametrize(
