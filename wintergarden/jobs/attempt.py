@@ -43,10 +43,17 @@ class Attempt:
     """
 
     def __init__(
-        self, connection: Connection, job: JobRecord, *, lease_s: float, expires_at: float
+        self,
+        connection: Connection,
+        job: JobRecord,
+        *,
+        token: str,
+        lease_s: float,
+        expires_at: float,
     ) -> None:
         self.job = job
         self.fence = job.fence
+        self._licence = f"{job.fence}:{token}"
         self.lease_s = lease_s
         self.expires_at = expires_at
         self._connection = connection
@@ -57,7 +64,7 @@ class Attempt:
     def renew(self) -> Lease:
         """Keep the job for another `lease_s` seconds."""
         expires_at = time.time() + self.lease_s
-        answer = self._connection.run("renew", self.job.id, self.fence, self._lease_ms)
+        answer = self._connection.run("renew", self.job.id, self._licence, self._lease_ms)
         self._refuse_if_stale(answer)
         self.expires_at = expires_at
         return Lease(expires_at, requested="" if answer == "renewed" else str(answer))
@@ -154,7 +161,7 @@ class Attempt:
 
     def _number_and_send(self, script: str, *arguments: str | int | float) -> str:
         self._writes += 1
-        return self._send(script, (self.job.id, self.fence, self._writes, *arguments))
+        return self._send(script, (self.job.id, self._licence, self._writes, *arguments))
 
     def _send(self, script: str, arguments: tuple[str | int | float, ...]) -> str:
         self._unanswered = (script, arguments)

@@ -205,14 +205,15 @@ class Jobs:
             The attempt; None where no job waits that they can run.
         """
         expires_at = time.time() + lease_s
+        token = secrets.token_hex(8)
         claimed, fence = self._connection.run(
-            "claim", job_id, worker, secrets.token_hex(8), int(lease_s * 1000), memory_mb
+            "claim", job_id, worker, token, int(lease_s * 1000), memory_mb
         )
         if not fence:
             return None
         job = self.get(claimed)
         job = replace(job, state=JobState.RUNNING, fence=fence, worker=worker, queue_position=0)
-        return Attempt(self._connection, job, lease_s=lease_s, expires_at=expires_at)
+        return Attempt(self._connection, job, token=token, lease_s=lease_s, expires_at=expires_at)
 
     def reap(self) -> Repairs:
         """Give jobs of dead workers back to the queue, and send lost messages again."""

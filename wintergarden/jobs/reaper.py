@@ -44,11 +44,11 @@ def _expire_leases(connection: Connection, messenger: Messenger) -> dict[str, Jo
     states: dict[str, JobState] = {}
     for job_id in candidates:
         with connection.errors():
-            route, kind, fence, worker = connection.client.hmget(
-                keys.job(job_id), ["route", "kind", "fence", "worker"]
+            route, kind, fence, token, worker = connection.client.hmget(
+                keys.job(job_id), ["route", "kind", "fence", "token", "worker"]
             )
         reason = f"worker {worker} stopped renewing its lease" + _last_lines(connection, job_id)
-        if state := connection.run("expire", job_id, fence, reason):
+        if state := connection.run("expire", job_id, f"{fence}:{token}", reason):
             states[job_id] = JobState(state)
             if state == JobState.QUEUED:
                 messenger.send(route or kind, job_id)

@@ -196,3 +196,25 @@ def test_requests_are_told_in_the_jobs_log(jobs: Jobs, start: Start) -> None:
         if isinstance(event.body, LogWritten)
     ]
     assert lines == ["pause requested", "cancellation requested"]
+
+
+def test_a_claim_that_a_failover_forgot_is_no_licence(
+    jobs: Jobs, spec: TrainingSpec, server: ValkeyServer
+) -> None:
+    """The next claim gets the same fence from a master that has not heard of the first."""
+    forgotten = jobs.claim(jobs.submit(spec).id, "worker-1", 30.0)
+    assert forgotten
+    job = f"wintergarden:job:{forgotten.job.id}"
+    forgotten.requeue("as the replica knew it")
+    server.overwrite(job, "fence", "0")
+    fresh = jobs.claim(forgotten.job.id, "worker-2", 30.0)
+    assert fresh
+    assert fresh.fence == forgotten.fence
+    for write in (
+        forgotten.renew,
+        lambda: forgotten.set_progress(0.5, "train"),
+        lambda: forgotten.succeed("mlp-wine", 1, {}),
+    ):
+        with pytest.raises(StaleFence):
+            write()
+    assert fresh.succeed("mlp-wine", 2, {}) == JobState.SUCCEEDED

@@ -8,7 +8,9 @@ local claims = key('claim', token)
 local now = now_ms()
 
 local mine = redis.call('HMGET', claims, 'id', 'fence')
-if mine[1] and not is_stale(mine[1], mine[2]) then return {mine[1], tonumber(mine[2])} end
+if mine[1] and not is_stale(mine[1], mine[2] .. ':' .. token) then
+  return {mine[1], tonumber(mine[2])}
+end
 
 local named = redis.call('HMGET', key('job', ARGV[1]), 'route', 'kind')
 local route = named[1] or named[2]
@@ -20,7 +22,7 @@ for _, id in ipairs(redis.call('ZRANGE', key('queue', route), 0, 999)) do
   local fits = tonumber(ARGV[5]) == 0 or needed <= tonumber(ARGV[5])
   if fits and not is_newer(id) then
     local fence = redis.call('HINCRBY', job, 'fence', 1)
-    redis.call('HSET', job, 'worker', worker, 'writes', 0, 'started_at', now)
+    redis.call('HSET', job, 'worker', worker, 'token', token, 'writes', 0, 'started_at', now)
     enter(id, 'RUNNING', '')
     redis.call('ZADD', key('leases'), now + ARGV[4], id)
     redis.call('HSET', claims, 'id', id, 'fence', fence)

@@ -1,4 +1,4 @@
--- Takes a job from an attempt whose lease has run out. ARGV: id, fence, reason
+-- Takes a job from an attempt whose lease has run out. ARGV: id, licence, reason
 -- Answers the state entered, or '' where another reaper was faster or the lease was renewed.
 local id = ARGV[1]
 local expires_at = redis.call('ZSCORE', key('leases'), id)

@@ -1,4 +1,4 @@
--- Ends an attempt. ARGV: id, fence, write, outcome, reason, model, version, metrics
+-- Ends an attempt. ARGV: id, licence, write, outcome, reason, model, version, metrics
 -- Outcomes: SUCCEEDED, FAILED, CANCELLED, PAUSED; RETRY and REQUEUE run the job again, and only
 -- the first counts against it.
 local id, outcome, reason = ARGV[1], ARGV[4], ARGV[5]

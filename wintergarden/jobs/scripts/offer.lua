@@ -1,4 +1,4 @@
--- Lets an attempt publish, and remembers which version. ARGV: id, fence, write, version, lease (ms)
+-- Lets an attempt publish, and remembers which version. ARGV: id, licence, write, version, lease (ms)
 -- A pause asked for so late comes too late: the job is about to end by itself.
 local id = ARGV[1]
 if is_repeated(id, ARGV[2], ARGV[3]) then return 'repeated' end

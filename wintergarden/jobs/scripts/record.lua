@@ -27,16 +27,22 @@ local function is_final(state)
   return state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
 end
 
+-- What an attempt shows with each write: its fence, and a word of its own, since a server that
+-- takes over from another may have forgotten a claim and give its fence to somebody else.
+local function licence(id)
+  local job = redis.call('HMGET', key('job', id), 'fence', 'token')
+  return (job[1] or '') .. ':' .. (job[2] or '')
+end
+
 -- Whether an attempt no longer holds its job: a newer one was started, or the job has moved on.
-local function is_stale(id, fence)
-  local job = redis.call('HMGET', key('job', id), 'fence', 'state')
-  return job[1] ~= fence or job[2] ~= 'RUNNING'
+local function is_stale(id, shown)
+  return licence(id) ~= shown or redis.call('HGET', key('job', id), 'state') ~= 'RUNNING'
 end
 
 -- An attempt numbers its writes, so one repeated after a lost answer is recognised.
-local function is_repeated(id, fence, write)
-  local job = redis.call('HMGET', key('job', id), 'fence', 'writes')
-  return job[1] == fence and tonumber(write) <= tonumber(job[2])
+local function is_repeated(id, shown, write)
+  return licence(id) == shown
+    and tonumber(write) <= tonumber(redis.call('HGET', key('job', id), 'writes'))
 end
 
 local function append(id, kind, step, body)

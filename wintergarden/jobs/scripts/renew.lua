@@ -1,4 +1,4 @@
--- Extends an attempt's lease. ARGV: id, fence, lease (ms)
+-- Extends an attempt's lease. ARGV: id, licence, lease (ms)
 -- Answers 'stale', or what somebody asked for: 'cancel', 'pause' or 'renewed' for nothing.
 local id = ARGV[1]
 if is_stale(id, ARGV[2]) then return 'stale' end
