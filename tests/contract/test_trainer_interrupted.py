@@ -68,20 +68,6 @@ def test_killed_and_resumed_it_publishes_the_same_bytes_as_undisturbed(tmp_path:
     assert first["weights.safetensors"] == second["weights.safetensors"]
 
 
-def test_asked_to_stop_it_takes_a_checkpoint_first(tmp_path: Path) -> None:
-    long = attempt(tmp_path, 1, checkpoint_interval_s=3600.0) | {
-        "hyperparameters": {"epochs": 9999}
-    }
-    with child(long) as trainer:
-        trainer.hear("metrics")
-        trainer.process.terminate()
-        name = trainer.hear("checkpoint")["name"]
-        trainer.send({"checkpoint_kept": True})
-        assert trainer.hear("error")["kind"] == "cancelled"
-        assert trainer.process.wait(60) == 1
-    assert open_job_files(str(tmp_path), JOB).names() == [name]
-
-
 def test_whose_supervisor_is_gone_leaves_the_checkpoint_it_asked_for(tmp_path: Path) -> None:
     """The record may name it: only the answer was lost."""
     with child(attempt(tmp_path, 1)) as trainer:
@@ -92,19 +78,6 @@ def test_whose_supervisor_is_gone_leaves_the_checkpoint_it_asked_for(tmp_path: P
         assert trainer.hear("error")["reason"] == "the supervisor is gone"
         assert trainer.process.wait(60) == 1
     assert open_job_files(str(tmp_path), JOB).names() == [name]
-
-
-def test_a_damaged_checkpoint_costs_the_work_and_not_the_job(tmp_path: Path) -> None:
-    files = open_job_files(str(tmp_path), JOB)
-    files.put("1/checkpoint-9.safetensors", b"no checkpoint at all")
-    damaged = attempt(
-        tmp_path, 2, "1/checkpoint-9.safetensors", checkpoint_interval_s=3600.0, **SHORT
-    )
-    with child(damaged) as trainer:
-        warning = trainer.hear("log")
-        assert warning["level"] == "warning"
-        assert "training starts again from the beginning: 1/checkpoint-9" in warning["text"]
-        assert trainer.hear("metrics")["values"]["epoch"] == 1
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
