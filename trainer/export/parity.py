@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainer.data.dataset import Array, Dataset
+from trainer.data.dataset import Array, Dataset, Split
 from trainer.export.graph import LOGITS, PROBABILITIES, variable_axes
 from wintergarden.errors import DataLoss
 from wintergarden.runtime import Session
 
 BATCHES = (1, 2, 7)
 TOLERANCE = 1e-4
+ROWS = 256
+"""Of a run over many examples: a data set's worth of activations need not fit into memory."""
 EXTREME = 10.0  # how many ranges of a feature beyond its range are tried
 
 Outputs = dict[str, Array]
@@ -39,6 +41,13 @@ class Parity:
         """Over all outputs, relative."""
         return max(self.relative.values(), default=0.0)
 
+    def with_those_of(self, other: Parity) -> Parity:
+        """The larger of both, by output."""
+        return Parity(
+            {n: max(self.relative.get(n, 0.0), d) for n, d in other.relative.items()},
+            {n: max(self.absolute.get(n, 0.0), d) for n, d in other.absolute.items()},
+        )
+
     def add(self, name: str, expected: Array, got: Array) -> float:
         """Takes one more answer into account; its relative difference, NaN where it has any."""
         with np.errstate(invalid="ignore"):  # infinity less infinity
@@ -60,6 +69,23 @@ def run_onnx(session: Session, inputs: Array) -> Outputs:
     """What ONNX Runtime answers."""
     names = [output.name for output in session.outputs]
     return dict(zip(names, session.run({session.inputs[0].name: inputs}), strict=True))
+
+
+def in_batches(inputs: Array, rows: int = ROWS) -> list[Array]:
+    """The same examples (N, …), so many at a time; views, not copies."""
+    return [inputs[start : start + rows] for start in range(0, len(inputs), rows)]
+
+
+def accuracy(session: Session, split: Split) -> float:
+    """Share of examples whose class has the largest logit.
+
+    Raises:
+        DataLoss: an answer is not finite.
+    """
+    logits = np.concatenate([run_onnx(session, part)[LOGITS] for part in in_batches(split.inputs)])
+    if not np.isfinite(logits).all():
+        raise DataLoss("the exported graph answers values that are not finite")
+    return float((logits.argmax(axis=1) == split.labels).mean())
 
 
 def real_probes(inputs: Array, example_shape: Sequence[int]) -> list[Array]:

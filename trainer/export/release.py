@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 
 from trainer.data.dataset import Dataset
 from trainer.export.card import write_card
 from trainer.export.fields import make_fields
-from trainer.export.graph import LOGITS, ServedClassifier, export, variable_axes
-from trainer.export.parity import TOLERANCE, Parity, check_parity, run_onnx, run_torch
+from trainer.export.graph import ServedClassifier, export, variable_axes
+from trainer.export.parity import (
+    TOLERANCE,
+    Parity,
+    accuracy,
+    check_parity,
+    run_onnx,
+    run_torch,
+)
 from trainer.export.variants import Exported, Variant, VariantRefused, make_variant
 from trainer.recipes.classification import Trained, evaluate
-from wintergarden.errors import DataLoss
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import ManifestFields
 from wintergarden.store.golden import replay, write_golden
@@ -110,8 +114,8 @@ def _export(trained: Trained) -> tuple[Exported, Parity]:
     golden = write_golden(golden_inputs, run_torch(served, golden_inputs[info.input_name]))
     # As whoever loads the version will do: what would be refused there is not published here.
     replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, TOLERANCE)
-    accuracy = _served_accuracy(run_onnx(session, dataset.test.inputs), dataset)
-    return Exported(served, model, session, golden, accuracy), parity
+    measured = accuracy(session, dataset.test)
+    return Exported(served, model, session, golden, measured), parity
 
 
 def _make(
@@ -122,10 +126,3 @@ def _make(
             yield make_variant(precision, exported, dataset)
         except VariantRefused as refusal:
             warn(refusal.message)
-
-
-def _served_accuracy(outputs: Mapping[str, Any], dataset: Dataset) -> float:
-    """Accuracy of the exported graph itself, on examples no choice has seen."""
-    if not np.isfinite(outputs[LOGITS]).all():
-        raise DataLoss("the exported graph answers values that are not finite")
-    return float((outputs[LOGITS].argmax(axis=1) == dataset.test.labels).mean())
