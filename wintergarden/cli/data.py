@@ -137,10 +137,12 @@ def list_datasets(address: Address = HERE, as_json: AsJson = False) -> None:
         print_json({"datasets": datasets})
         return
     listed = table("data set", "task", "shape", "classes ›", "examples ›", "digest", "")
+    for column in listed.columns[:-1]:
+        column.no_wrap = True  # names are typed again; the summary gives way
     for dataset in datasets:
         listed.add_row(
             dataset.name,
-            dataset.task,
+            dataset.task.removesuffix("-classification"),
             " × ".join(str(size) for size in dataset.input_shape) or "–",
             str(len(dataset.class_labels)),
             str(sum(dataset.split_sizes.values())),

@@ -17,6 +17,7 @@ from wintergarden.wire.pool import Method, methods
 SERVICES = (
     "inference.GRPCInferenceService",
     "wintergarden.v1.TrainingService",
+    "wintergarden.v1.DatasetsService",
     "wintergarden.v1.ModelsService",
     "wintergarden.v1.ExplanationService",
 )

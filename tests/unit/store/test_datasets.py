@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +212,48 @@ def test_a_later_release_is_not_misread(tmp_path: Path, write: Callable[[bytes],
     text = manifest(write(b"x")).to_json().replace(b'"schema_version": 1', b'"schema_version": 2')
     with pytest.raises(Unsupported, match="schema version 2, this release reads 1; upgrade"):
         parse_dataset(text, digest_of(text))
+
+
+FULL_DISK = """
+import hashlib, resource, sys
+from pathlib import Path
+from wintergarden.errors import StorageFull
+from wintergarden.store.cache import fingerprint
+from wintergarden.store.dataset_manifest import DatasetManifest
+from wintergarden.store.datasets import PREPARED, open_datasets
+from wintergarden.store.manifest import FileInfo
+
+folder = Path(sys.argv[1])
+store = open_datasets(str(folder / "store"))
+file = folder / "file"
+file.write_bytes(b"x" * 2_000)
+info = fingerprint(file)
+manifest = DatasetManifest(
+    task="tabular-classification", source="", input_name="x", input_shape=(1,), units="",
+    class_labels=("a", "b"), split_sizes={}, files={PREPARED: info}, upload=info, format="csv",
+    options={}, report={},
+)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+for limit in (1_000, hard):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    for work in (
+        lambda: store.keep_upload(file, info.sha256),
+        lambda: store.publish("flowers", manifest, file),
+    ):
+        try:
+            work()
+        except StorageFull as error:
+            print("full", error.message[:8])
+    print(bool(store.find_upload(info.sha256)), list(store.names()))
+"""
+
+
+def test_a_full_disk_shows_nothing_and_works_again_with_space(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "full no space", "full no space", "False []", "True ['flowers']",
+    ]  # fmt: skip

@@ -37,6 +37,11 @@ class Home:
         return self.path / "work"
 
     @property
+    def uploads(self) -> Path:
+        """Files on their way: what broke off goes on after a restart."""
+        return self.path / "uploads"
+
+    @property
     def run(self) -> Path:
         return self.path / "run"
 

@@ -72,6 +72,7 @@ def environment(home: Home, ports: Ports, redis_url: str) -> dict[str, str]:
         "GATEWAY_INFERENCE_SOCKET": str(home.socket),
         "GATEWAY_EXPLANATION": ports.address("explanation"),
         "GATEWAY_REDIS_URL": redis_url,
+        "GATEWAY_UPLOAD_DIR": str(home.uploads),
         "INFERENCE_ADDRESS": ports.address("inference"),
         "INFERENCE_SOCKET": str(home.socket),
         "EXPLANATION_ADDRESS": ports.address("explanation"),
