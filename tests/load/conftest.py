@@ -234,9 +234,7 @@ class Place:
             version = next(versions)
             served = self.folder / "store" / "models" / model
             served.mkdir(parents=True, exist_ok=True)
-            (self.folder / "aside" / "models" / model / str(version)).rename(
-                served / str(version)
-            )
+            (self.folder / "aside" / "models" / model / str(version)).rename(served / str(version))
             return version
 
         return bring_in
