@@ -109,8 +109,8 @@ def decode(content: bytes) -> tuple[Origin, dict[str, Any]]:
         version = int(metadata["schema_version"])
         if version > SCHEMA_VERSION:
             raise FailedPrecondition(
-                f"the checkpoint has schema version {version}; this trainer reads up to "
-                f"{SCHEMA_VERSION}: let a newer one resume it"
+                f"a newer trainer took the checkpoint, with schema version {version}; this one "
+                f"reads up to {SCHEMA_VERSION}"
             )
         taken = json.loads(metadata["origin"])
         return Origin(**{field.name: taken[field.name] for field in fields(Origin)}), state

@@ -58,7 +58,7 @@ def test_other_circumstances_are_named(origin: Origin) -> None:
 
 def test_a_newer_schema_is_refused() -> None:
     content = pack({}, {"schema_version": str(SCHEMA_VERSION + 1), "origin": "{}"})
-    with pytest.raises(FailedPrecondition, match="schema version 2; this trainer reads up to 1"):
+    with pytest.raises(FailedPrecondition, match="schema version 2; this one reads up to 1"):
         decode(content)
 
 
