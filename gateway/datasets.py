@@ -15,7 +15,8 @@ from wintergarden.errors import AlreadyExists, InvalidArgument, NotFound, Winter
 from wintergarden.jobs import Jobs
 from wintergarden.jobs.records import PrepareSpec
 from wintergarden.service.transport import Call, Route, unary
-from wintergarden.store.datasets import DatasetStore, validate_dataset_name, validate_digest
+from wintergarden.store.dataset_uploads import validate_digest
+from wintergarden.store.datasets import DatasetStore, validate_dataset_name
 from wintergarden.store.preparation import check_format, make_options
 from wintergarden.wire import datasets_pb2 as pb
 
@@ -115,7 +116,7 @@ class DatasetsServicer:
 
     def _keep(self, upload_id: str, sha256: str) -> None:
         """Bring the uploaded file to the store; where it is there already, that is well too."""
-        if self._store.find_upload(sha256) is None:
+        if self._store.uploads.find(sha256) is None:
             if not upload_id:
                 raise NotFound(f"no file with sha256 {sha256} was uploaded")
             try:
@@ -123,7 +124,7 @@ class DatasetsServicer:
             except InvalidArgument:
                 self._uploads.discard(upload_id)  # it can only be begun anew
                 raise
-            self._store.keep_upload(path, sha256)
+            self._store.uploads.keep(path, sha256)
             with contextlib.suppress(WintergardenError):  # the next one tries again
                 self._store.drop_unused_uploads()
         if upload_id:

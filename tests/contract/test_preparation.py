@@ -24,7 +24,7 @@ def keep(folder: Path, content: bytes) -> str:
     sha256 = hashlib.sha256(content).hexdigest()
     file = folder / "upload"
     file.write_bytes(content)
-    open_datasets(str(folder / "store")).keep_upload(file, sha256)
+    open_datasets(str(folder / "store")).uploads.keep(file, sha256)
     return sha256
 
 

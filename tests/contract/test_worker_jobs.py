@@ -50,7 +50,7 @@ def upload(store: str, directory: Path) -> str:
     path = directory / "flowers.csv"
     path.write_text("\n".join(rows) + "\n")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    open_datasets(store).keep_upload(path, digest)
+    open_datasets(store).uploads.keep(path, digest)
     return digest
 
 

@@ -77,7 +77,8 @@ def texts(table: Table, name: str) -> list[str]:
         row = pc.index(pc.is_null(column), True).as_py() + 2  # the header is line 1
         raise InvalidArgument(
             f"column {name!r:.80} has no value in {column.null_count} of {len(column)} rows, the "
-            f"first is row {row}; these rows must be completed or left out"
+            f"first is row {row}; complete them or leave them out (NA, NaN and null mean no value; "
+            "in quotes they are words)"
         )
     kind = column.type
     is_dictionary = pa.types.is_dictionary(kind)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainer.order import Order
-from wintergarden.store.datasets import validate_dataset_name, validate_digest
+from wintergarden.store.dataset_uploads import validate_digest
+from wintergarden.store.datasets import validate_dataset_name
 from wintergarden.store.preparation import (
     Format,
     PreparationOptions,

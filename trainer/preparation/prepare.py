@@ -70,7 +70,7 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
     options, file_format = order.wishes, order.file_format
     control.progress("data", 0.0)
     store = open_datasets(order.store_uri)
-    upload = store.fetch_upload(order.upload)
+    upload = store.uploads.fetch(order.upload)
     control.progress("data", FETCH_END)
 
     def tick(done: float) -> None:

@@ -1,7 +1,6 @@
 """Data sets of the users: what they uploaded, what was made of it, and names for that.
 
-    datasets/uploads/<sha256>/file         what was uploaded, as it came
-                             /upload.json  its size and when; without it the upload is not there
+    datasets/uploads/…                     what was uploaded, as it came: `dataset_uploads`
     datasets/<digest>/prepared.npz         examples in their parts
                      /dataset.json         last; its sha256 is the digest
     datasets/names/<name>.json             which digest a name stands for now
@@ -11,9 +10,9 @@ Knows no format: what is in the files is the business of whoever prepares and tr
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -27,7 +26,7 @@ from wintergarden.errors import (
     Unavailable,
     Unsupported,
 )
-from wintergarden.store.cache import Cache, fingerprint
+from wintergarden.store.cache import Cache
 from wintergarden.store.dataset_manifest import (
     MAX_DATASET_JSON_BYTES,
     DatasetManifest,
@@ -35,16 +34,14 @@ from wintergarden.store.dataset_manifest import (
     digest_of,
     parse_dataset,
 )
-from wintergarden.store.manifest import FileInfo
+from wintergarden.store.dataset_uploads import UNUSED_S, DatasetUploads, locate
 from wintergarden.store.objects import Objects
 from wintergarden.store.storage import open_storage
 
 PREPARED = "prepared.npz"
-UNUSED_UPLOAD_S = 7 * 86_400.0
-"""How long an upload is kept that no data set was made of."""
 
 _DATASET = "dataset.json"
-_NAMES, _UPLOADS = "datasets/names", "datasets/uploads"
+_NAMES = "datasets/names"
 _MAX_SMALL_BYTES = 4096
 _PATIENCE = 20
 
@@ -69,95 +66,30 @@ def validate_dataset_name(name: str) -> str:
     return name
 
 
-def validate_digest(digest: str) -> str:
-    """Returns the digest.
-
-    Raises:
-        InvalidArgument: it is none.
-    """
-    if not _DIGEST.fullmatch(digest):
-        raise InvalidArgument(
-            f"sha256 {digest!r:.100} is no digest: it has 64 digits of 0-9 and a-f", field="sha256"
-        )
-    return digest
-
-
 class DatasetStore:
     """Data sets are immutable and called by their digest; a name may be given to another.
 
     Every method raises `Unavailable` where the storage does not answer, `PermissionDenied` where
-    it refuses, and those that write `FailedPrecondition` where it is full.
+    it refuses, and those that write `StorageFull` where it is full.
+
+    Attributes:
+        uploads: the files that data sets are made of.
     """
 
     def __init__(self, objects: Objects, cache: Cache) -> None:
         self._objects = objects
         self._cache = cache
+        self.uploads = DatasetUploads(objects, cache)
         self._read_manifest = lru_cache(maxsize=256)(self._fetch_manifest)
 
     @property
     def uri(self) -> str:
         return self._objects.uri
 
-    # What was uploaded.
-
-    def keep_upload(self, path: Path, sha256: str) -> FileInfo:
-        """Stores an uploaded file.
-
-        Raises:
-            DataLoss: its content is not that of the digest, any more.
-        """
-        key = f"{_UPLOADS}/{validate_digest(sha256)}"
-        info = self._objects.put(f"{key}/file", path)
-        if info.sha256 != sha256:
-            self._objects.delete_folder(key)
-            raise DataLoss(f"{path.name} changed while it was stored: sha256 {info.sha256}")
-        content = {"bytes": info.bytes, "uploaded_at": time.time()}
-        self._objects.put(f"{key}/upload.json", json.dumps(content).encode())
-        return info
-
-    def find_upload(self, sha256: str) -> FileInfo | None:
-        """What is known of an uploaded file; None where there is none of that digest."""
-        key = f"{_UPLOADS}/{validate_digest(sha256)}/upload.json"
-        try:
-            size = int(json.loads(self._objects.read(key, _MAX_SMALL_BYTES))["bytes"])
-        except NotFound:
-            return None
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataLoss(f"{key} cannot be read: {error}") from error
-        return FileInfo(sha256=sha256, bytes=size)
-
-    def fetch_upload(self, sha256: str) -> Path:
-        """Where the uploaded file is on this machine; it is verified.
-
-        Raises:
-            NotFound: there is none of that digest.
-            DataLoss: it is corrupt.
-        """
-        info = self.find_upload(sha256)
-        if info is None:
-            raise NotFound(f"no upload with sha256 {sha256} in {self.uri}; upload the file again")
-        return self._locate(f"{_UPLOADS}/{sha256}/file", info)
-
-    def drop_unused_uploads(self, older_than_s: float = UNUSED_UPLOAD_S) -> list[str]:
+    def drop_unused_uploads(self, older_than_s: float = UNUSED_S) -> builtins.list[str]:
         """Deletes old uploads that no data set was made of; returns their digests."""
         used = {dataset.manifest.upload.sha256 for dataset in self.list()}
-        dropped = []
-        for sha256 in self._objects.folders(_UPLOADS):
-            if sha256 not in used and self._uploaded_at(sha256) < time.time() - older_than_s:
-                self._objects.delete_folder(f"{_UPLOADS}/{sha256}")
-                dropped.append(sha256)
-        return dropped
-
-    def _uploaded_at(self, sha256: str) -> float:
-        key = f"{_UPLOADS}/{sha256}/upload.json"
-        try:
-            return float(json.loads(self._objects.read(key, _MAX_SMALL_BYTES))["uploaded_at"])
-        except NotFound:
-            return time.time()  # it is being written
-        except (ValueError, TypeError, KeyError):
-            return 0.0
-
-    # What was made of it.
+        return self.uploads.drop_unused(used, older_than_s)
 
     def publish(
         self,
@@ -237,7 +169,8 @@ class DatasetStore:
         """
         try:
             expected = dataset.manifest.files[PREPARED]
-            return self._locate(f"datasets/{dataset.digest}/{PREPARED}", expected)
+            key = f"datasets/{dataset.digest}/{PREPARED}"
+            return locate(self._objects, self._cache, key, expected)
         except (KeyError, NotFound) as error:
             raise DataLoss(f"{PREPARED} of data set {dataset.name!r} is missing") from error
 
@@ -263,8 +196,7 @@ class DatasetStore:
             self._objects.delete_folder(f"datasets/{digest}")
             self._read_manifest.cache_clear()
         if upload and upload not in {dataset.manifest.upload.sha256 for dataset in self.list()}:
-            self._objects.delete(f"{_UPLOADS}/{upload}/upload.json")
-            self._objects.delete_folder(f"{_UPLOADS}/{upload}")
+            self.uploads.delete(upload)
         return digest
 
     def _put(self, digest: str, content: bytes, prepared: Path) -> None:
@@ -304,23 +236,6 @@ class DatasetStore:
     def _fetch_manifest(self, digest: str) -> DatasetManifest:
         content = self._objects.read(f"datasets/{digest}/{_DATASET}", MAX_DATASET_JSON_BYTES)
         return parse_dataset(content, digest)
-
-    def _locate(self, key: str, expected: FileInfo) -> Path:
-        in_place = self._objects.local_path(key)
-        if in_place is not None:
-            try:
-                got: Path | FileInfo = fingerprint(in_place)
-            except FileNotFoundError as error:
-                raise NotFound(f"no {key} in {self.uri}") from error
-            if got == expected:
-                return in_place
-        elif cached := self._cache.get(expected):
-            return cached
-        else:
-            got = self._cache.add(self._objects.chunks(key), expected)
-            if isinstance(got, Path):
-                return got
-        raise DataLoss(f"{key} is corrupt: expected {expected}, got {got}")
 
 
 def _revision(content: bytes) -> int:

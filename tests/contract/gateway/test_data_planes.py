@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from gateway import models, training
+from gateway import datasets, models, training
 from gateway.app import EXPLANATION, INFERENCE
 from wintergarden.service.testing import details_of
 
@@ -160,7 +160,7 @@ def test_reflection_describes_every_service(deploy: Callable[[str], Any], plane:
         reflection_pb2.ServerReflectionRequest.SerializeToString,
         reflection_pb2.ServerReflectionResponse.FromString,
     )
-    services = [INFERENCE, EXPLANATION, models.SERVICE, training.SERVICE]
+    services = [INFERENCE, EXPLANATION, datasets.SERVICE, models.SERVICE, training.SERVICE]
     asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=s) for s in services]
     asked.append(reflection_pb2.ServerReflectionRequest(list_services=""))
     *described, listed = stream(iter(asked), timeout=10)

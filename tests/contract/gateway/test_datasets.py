@@ -73,7 +73,7 @@ def flowers(tmp_path: Path) -> Path:
 
 def work(deployment: Any, job_id: str, store: Path) -> Job:
     """What a worker does with a job, without the worker."""
-    attempt = deployment.jobs.claim(job_id, "worker-1", 120.0)
+    attempt = deployment.jobs.claim(job_id, "worker-1", 600.0)
     spec = attempt.job.spec
     order = {"kind": attempt.job.kind, "store_uri": str(store), "job_id": job_id}
     order |= json.loads(spec.to_json())

@@ -56,7 +56,7 @@ def manifest(prepared: Path, upload: bytes = b"raw", **changes: object) -> Datas
 
 def keep(store: DatasetStore, write: Callable[[bytes], Path], content: bytes = b"raw") -> str:
     sha256 = hashlib.sha256(content).hexdigest()
-    store.keep_upload(write(content), sha256)
+    store.uploads.keep(write(content), sha256)
     return sha256
 
 
@@ -64,15 +64,15 @@ def test_an_upload_is_what_its_digest_says(
     store: DatasetStore, write: Callable[[bytes], Path]
 ) -> None:
     sha256 = keep(store, write)
-    assert store.fetch_upload(sha256).read_bytes() == b"raw"
-    assert store.find_upload(sha256) == FileInfo(sha256=sha256, bytes=3)
+    assert store.uploads.fetch(sha256).read_bytes() == b"raw"
+    assert store.uploads.find(sha256) == FileInfo(sha256=sha256, bytes=3)
     other = "0" * 64
-    assert store.find_upload(other) is None
+    assert store.uploads.find(other) is None
     with pytest.raises(NotFound, match=f"no upload with sha256 {other}"):
-        store.fetch_upload(other)
+        store.uploads.fetch(other)
     with pytest.raises(DataLoss, match="changed while it was stored"):
-        store.keep_upload(write(b"raw"), other)
-    assert store.find_upload(other) is None
+        store.uploads.keep(write(b"raw"), other)
+    assert store.uploads.find(other) is None
 
 
 def test_a_data_set_from_its_name_to_its_examples(
@@ -131,9 +131,9 @@ def test_deleting_the_last_name_deletes_everything(
     store.delete("blossoms")
     with pytest.raises(NotFound, match="it was deleted"):
         store.find(f"sha256:{digest}")
-    assert store.find_upload(sha256), "another data set was made of it"
+    assert store.uploads.find(sha256), "another data set was made of it"
     store.delete("others")
-    assert store.find_upload(sha256) is None
+    assert store.uploads.find(sha256) is None
     with pytest.raises(NotFound, match="no uploaded data set 'others'"):
         store.delete("others")
 
@@ -146,8 +146,8 @@ def test_uploads_that_nothing_was_made_of_are_dropped_when_old(
     store.publish("flowers", manifest(prepared), prepared)
     assert store.drop_unused_uploads() == []
     assert store.drop_unused_uploads(older_than_s=-1) == [unused]
-    assert store.find_upload(unused) is None
-    assert store.find_upload(used)
+    assert store.uploads.find(unused) is None
+    assert store.uploads.find(used)
 
 
 def test_names_given_at_once_are_all_counted(
@@ -181,7 +181,7 @@ def test_what_was_tampered_with_is_said(tmp_path: Path, write: Callable[[bytes],
         store.fetch(store.find("flowers"))
     (root / f"datasets/uploads/{sha256}/file").write_bytes(b"RAW")
     with pytest.raises(DataLoss, match="is corrupt"):
-        store.fetch_upload(sha256)
+        store.uploads.fetch(sha256)
     (root / "datasets" / digest / "dataset.json").write_bytes(b"{}")
     fresh = open_datasets(str(root))
     with pytest.raises(DataLoss, match=r"dataset.json .* is corrupt"):
@@ -237,14 +237,14 @@ _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 for limit in (1_000, hard):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     for work in (
-        lambda: store.keep_upload(file, info.sha256),
+        lambda: store.uploads.keep(file, info.sha256),
         lambda: store.publish("flowers", manifest, file),
     ):
         try:
             work()
         except StorageFull as error:
             print("full", error.message[:8])
-    print(bool(store.find_upload(info.sha256)), list(store.names()))
+    print(bool(store.uploads.find(info.sha256)), list(store.names()))
 """
 
 
