@@ -17,10 +17,13 @@ from typing import Any, TypeVar
 from trainer.settings import Settings
 from wintergarden.jobs import JobRecord, Jobs, JobState, StateChanged, TrainingSpec
 
+PATIENCE_S = 60.0
+"""On a slow machine that has much else to do."""
+
 Body = TypeVar("Body")
 
 
-def eventually(check: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def eventually(check: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """The first true answer of `check`."""
     until = time.monotonic() + timeout_s
     while not (answer := check()):
@@ -36,7 +39,7 @@ def scripted(**script: Any) -> TrainingSpec:
     return TrainingSpec("scripted", "none", "scripted-none", script, seed=3, **limits)
 
 
-def ended(jobs: Jobs, job_id: str, timeout_s: float = 20.0) -> JobRecord:
+def ended(jobs: Jobs, job_id: str, timeout_s: float = PATIENCE_S) -> JobRecord:
     def look() -> JobRecord | None:
         job = jobs.get(job_id)
         return job if job.state.is_final else None
@@ -117,7 +120,7 @@ class WorkerProcess:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def wait(self, timeout_s: float = 15.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         return self.process.wait(timeout_s)
 
     def logged(self) -> list[dict[str, Any]]:

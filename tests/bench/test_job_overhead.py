@@ -104,9 +104,9 @@ def test_the_machinery_costs_little_while_a_job_trains(
     ratios = [with_it / without for with_it, without in zip(machinery, bare, strict=True)]
     print(
         f"\nLeNet on mnist-5k, {EPOCHS} epochs, threads: {threads}; "
-        f"{statistics.median(bare):.2f} s bare, {statistics.median(machinery):.2f} s as a job; ratios "
-        f"{', '.join(f'{ratio:.3f}' for ratio in ratios)}, median {statistics.median(ratios):.3f} "
-        f"(load {os.getloadavg()[0]:.1f})"
+        f"{statistics.median(bare):.2f} s bare, {statistics.median(machinery):.2f} s as a job; "
+        f"ratios {', '.join(f'{ratio:.3f}' for ratio in ratios)}, median "
+        f"{statistics.median(ratios):.3f} (load {os.getloadavg()[0]:.1f})"
     )
     assert statistics.median(ratios) <= 1.05
 

@@ -78,7 +78,7 @@ def test_who_is_stopped_takes_a_checkpoint_first(
                 stopping.set()
 
     thread = once_it_trains(jobs, stop)
-    job = supervise(stopping, **LONG, checkpoint_every=1_000_000, grace_s=20.0)
+    job = supervise(stopping, **LONG, checkpoint_every=1_000_000, grace_s=30.0)
     thread.join()
     assert job.checkpoint_step >= 3
     assert job.checkpoint == f"1/checkpoint-{job.checkpoint_step}.txt"
@@ -95,7 +95,7 @@ def test_who_is_stopped_takes_a_checkpoint_first(
 
 def test_a_paused_job_goes_on_when_it_is_resumed(jobs: Jobs, supervise: Supervise) -> None:
     thread = once_it_trains(jobs, jobs.pause)
-    job = supervise(steps=60, checkpoint_every=1_000_000, grace_s=20.0)
+    job = supervise(steps=60, checkpoint_every=1_000_000, grace_s=30.0)
     thread.join()
     assert job.state == JobState.PAUSED
     step = job.checkpoint_step
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_a_superseded_attempt_is_not_named(
     jobs.reap()
     new = jobs.claim(job.id, "worker-2", 30.0)
     assert new
-    thread.join(20)
+    thread.join(60)
     assert new.job.checkpoint.startswith("1/")
     assert jobs.get(job.id).checkpoint == new.job.checkpoint
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainer.retention import Retention
+from trainer.settings import Settings
 from trainer.testing import WorkerProcess, bodies, ended, eventually, has_ended, running, scripted
 from wintergarden.jobs import Jobs, JobState, LogWritten
 from wintergarden.store.job_files import jobs_with_files, open_job_files
@@ -38,9 +39,9 @@ def test_a_killed_workers_job_goes_on_from_its_checkpoint(
 
 
 def test_a_stopped_workers_job_goes_on_from_the_step_it_had_reached(
-    jobs: Jobs, start_worker: StartWorker, store: Path
+    jobs: Jobs, start_worker: StartWorker, store: Path, settings: Settings
 ) -> None:
-    first = start_worker("worker-1")
+    first = start_worker("worker-1", settings.model_copy(update={"grace_s": 30.0}))
     job = jobs.submit(scripted(steps=60, step_s=0.02, checkpoint_every=1_000))
     running(jobs, job.id, store)
     first.signal(signal.SIGTERM)
@@ -55,9 +56,9 @@ def test_a_stopped_workers_job_goes_on_from_the_step_it_had_reached(
 
 
 def test_a_paused_job_leaves_its_worker_to_others_and_goes_on_later(
-    jobs: Jobs, start_worker: StartWorker, store: Path
+    jobs: Jobs, start_worker: StartWorker, store: Path, settings: Settings
 ) -> None:
-    start_worker()
+    start_worker("worker-1", settings.model_copy(update={"grace_s": 30.0}))
     job = jobs.submit(scripted(steps=60, step_s=0.02, checkpoint_every=1_000))
     child = running(jobs, job.id, store)
     jobs.pause(job.id)
@@ -93,7 +94,7 @@ def test_the_checkpoint_of_a_cancelled_job_stays_until_its_record_goes(
 
 
 def test_what_killed_workers_left_is_swept_and_what_others_use_is_not(
-    jobs: Jobs, store: Path, settings: object
+    jobs: Jobs, store: Path
 ) -> None:
     done, waits, unknown = jobs.submit(scripted()), jobs.submit(scripted()), "0123456789abcdef"
     for job_id in (done.id, waits.id, unknown):

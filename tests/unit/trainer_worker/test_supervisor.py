@@ -154,7 +154,7 @@ def test_a_superseded_attempt_publishes_nothing(
     assert jobs.reap().expired
     new = jobs.claim(job.id, "worker-2", 30.0)
     assert new
-    thread.join(10)
+    thread.join(60)
     assert ends == [None]
     assert not (store / f"{job.id}-1.published").exists()
     assert has_ended(int((store / f"{job.id}-1.pid").read_text()))

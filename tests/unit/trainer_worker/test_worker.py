@@ -93,7 +93,7 @@ def test_a_killed_workers_job_is_run_by_another(
     job = jobs.submit(scripted(steps=100, step_s=0.02))
     child = running(jobs, job.id, store)
     first.signal(signal.SIGKILL)
-    eventually(lambda: has_ended(child), settings.lease_s)
+    eventually(lambda: has_ended(child))
     start_worker("worker-2")
     finished = ended(jobs, job.id)
     assert (finished.state, finished.worker, finished.fence) == (
@@ -155,7 +155,7 @@ def test_a_training_process_whose_worker_is_paused_stops_itself(
     job = jobs.submit(scripted(**LONG))
     child = running(jobs, job.id, store)
     worker.signal(signal.SIGSTOP)
-    eventually(lambda: has_ended(child), 2 * settings.lease_s)
+    eventually(lambda: has_ended(child))
 
 
 def test_a_stopped_worker_gives_its_job_to_another(
@@ -180,7 +180,7 @@ def test_a_running_job_is_cancelled(jobs: Jobs, start_worker: StartWorker, store
     child = running(jobs, job.id, store)
     jobs.cancel(job.id)
     assert ended(jobs, job.id).state == JobState.CANCELLED
-    eventually(lambda: has_ended(child), 2)
+    eventually(lambda: has_ended(child))
 
 
 def test_a_job_outlives_a_killed_redis(
