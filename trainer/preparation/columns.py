@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from trainer.data.dataset import Array
 from trainer.preparation.examples import PART_NAMES, Examples, Tick, encode_classes
-from trainer.preparation.limits import MAX_COLUMNS, MAX_PREPARED_BYTES
+from trainer.preparation.limits import MAX_COLUMNS, MAX_NAME_CHARACTERS, MAX_PREPARED_BYTES
 from trainer.preparation.tables import Table, check_rows, check_there_is, shown
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.preparation import PreparationOptions
@@ -157,6 +157,12 @@ def _one_hot(
             f"column {name!r:.80} has {len(categories)} different values, at most "
             f"{options.max_categories} become columns of their own; leave it out (drop) or raise "
             "max_categories"
+        )
+    longest = max(categories, key=len, default="")
+    if len(longest) > MAX_NAME_CHARACTERS:
+        raise InvalidArgument(
+            f"column {name!r:.80} has a value of {len(longest)} characters, and a category has at "
+            f"most {MAX_NAME_CHARACTERS}; leave it out (drop)"
         )
     places = {category: place for place, category in enumerate(categories)}
     place_of = np.array([places.get(value, 0) for value in values] or [0], np.int64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.dataset import Array, Task
-from trainer.preparation.limits import MAX_CLASSES
+from trainer.preparation.limits import MAX_CLASSES, MAX_NAME_CHARACTERS
 from wintergarden.errors import InvalidArgument
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -76,7 +76,7 @@ def encode_classes(names: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     """Class names → indices (N,) int64 and the sorted names; numbers are sorted as numbers.
 
     Raises:
-        InvalidArgument: there are too many, or fewer than two.
+        InvalidArgument: there are too many or fewer than two, or one has a name too long.
     """
     distinct = set(names)
     if len(distinct) > MAX_CLASSES:
@@ -87,6 +87,12 @@ def encode_classes(names: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     if len(distinct) < 2:
         only = f"the only one is {next(iter(distinct))!r:.80}" if distinct else "there is none"
         raise InvalidArgument(f"a data set needs two classes or more; {only}")
+    longest = max(distinct, key=len)
+    if len(longest) > MAX_NAME_CHARACTERS:
+        raise InvalidArgument(
+            f"class {longest!r:.60} … has {len(longest)} characters; at most "
+            f"{MAX_NAME_CHARACTERS} are allowed (is the label column one of texts?)"
+        )
     ordered = sorted(distinct, key=_sort_key)
     indices = {name: index for index, name in enumerate(ordered)}
     return np.array([indices[name] for name in names], np.int64), tuple(ordered)

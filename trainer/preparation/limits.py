@@ -17,6 +17,8 @@ MAX_EXAMPLES = 5_000_000
 MAX_COLUMNS = 4096
 MAX_CLASSES = 1000
 MAX_PIXELS = 2**24
+MAX_NAME_CHARACTERS = 256
+"""Of a class, a column or a category: they travel with every model that is trained on them."""
 
 
 @contextmanager

@@ -14,11 +14,18 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from trainer.preparation.limits import MAX_COLUMNS, MAX_EXAMPLES, MAX_UNPACKED_BYTES
+from trainer.preparation.limits import (
+    MAX_COLUMNS,
+    MAX_EXAMPLES,
+    MAX_NAME_CHARACTERS,
+    MAX_UNPACKED_BYTES,
+)
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.preparation import PreparationOptions
 
 Table = Any  # pyarrow.Table: pyarrow ships no types
+MAX_CSV_BYTES = 2**31 - 2
+"""It is read as one block, whose length is an int32."""
 _HEADER_BYTES = 2**20
 _SHOWN = 30
 
@@ -44,6 +51,11 @@ def read_csv(path: Path, options: PreparationOptions, texts: Sequence[str] = ())
     Raises:
         InvalidArgument: it is no such file; the message says where.
     """
+    size = path.stat().st_size
+    if size > MAX_CSV_BYTES:
+        raise InvalidArgument(
+            f"the CSV file has {size} bytes; at most {MAX_CSV_BYTES} are read: save it as Parquet"
+        )
     header, delimiter = _header(path, options.delimiter)
     check_columns(header)
     known = [name for name in texts if name in header]
@@ -51,7 +63,7 @@ def read_csv(path: Path, options: PreparationOptions, texts: Sequence[str] = ())
         return pyarrow.csv.read_csv(
             path,
             # One block, for the types of columns are guessed from the first.
-            pyarrow.csv.ReadOptions(use_threads=False, block_size=max(path.stat().st_size, 1) + 1),
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=size + 1),
             pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in known},
@@ -108,6 +120,12 @@ def check_columns(names: Sequence[str]) -> None:
     if twice:
         raise InvalidArgument(
             f"columns {shown(twice)} are there more than once; give each a name of its own"
+        )
+    longest = max(names, key=len, default="")
+    if len(longest) > MAX_NAME_CHARACTERS:
+        raise InvalidArgument(
+            f"column {longest!r:.60} … has a name of {len(longest)} characters; at most "
+            f"{MAX_NAME_CHARACTERS} are allowed"
         )
     if "" in names:
         raise InvalidArgument(

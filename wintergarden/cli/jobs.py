@@ -17,6 +17,7 @@ from wintergarden.cli.train import (
     assignment,
     follow,
     tell_end,
+    what,
 )
 from wintergarden.client import Job, JobState
 
@@ -224,11 +225,6 @@ def workers(address: Address = HERE, as_json: AsJson = False) -> None:
         people.print("no worker is running; `python -m trainer` is one")
     waiting = [f"{queued} in {route}" for route, queued in sorted(found.queued.items()) if queued]
     people.print(f"waiting: {', '.join(waiting) or 'none'}")
-
-
-def what(job: Job) -> str:
-    """What a job does, in a few words."""
-    return f"{job.architecture} on {job.dataset}" if job.architecture else job.kind
 
 
 def _tell(job: Job) -> None:

@@ -125,7 +125,7 @@ def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job
         return _ended(handle)
     aside.print(f"job {handle.id}", style="dim")
     job = handle.job
-    title = f"{job.architecture} on {job.dataset}" if job.architecture else job.kind
+    title = what(job)
     try:
         with JobProgress(title, aside) as progress:
             for event in handle.watch(cursor=cursor):
@@ -134,6 +134,14 @@ def follow(handle: JobHandle, *, as_json: bool = False, cursor: str = "") -> Job
         aside.print(f"the job goes on; `wintergarden jobs watch {handle.id}` shows it again")
         raise typer.Exit(130) from None
     return _ended(handle)
+
+
+def what(job: Job) -> str:
+    """What a job does, in a few words; an uploaded data set by its name, without the digest."""
+    if job.kind == "prepare":
+        return f"preparing {job.spec.get('name', '')}"
+    dataset = job.dataset.partition("@")[0]
+    return f"{job.architecture} on {dataset}" if job.architecture else job.kind
 
 
 def _ended(handle: JobHandle) -> Job:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from wintergarden.cli.data_report import tell_dataset
-from wintergarden.client import DatasetDescription
+from wintergarden.cli.train import what
+from wintergarden.client import DatasetDescription, Job
+from wintergarden.wire import training_pb2 as pb
 
 REPORT = {
     "classes": [
@@ -57,3 +59,13 @@ def test_a_set_of_the_trainers_has_no_report(capsys: pytest.CaptureFixture[str])
     told = capsys.readouterr().out
     assert "comes with the trainers" in told
     assert "none takes it" in told
+
+
+def test_a_job_is_told_in_a_few_words() -> None:
+    def told(**fields: object) -> str:
+        return what(Job.from_message(pb.Job(state=pb.JOB_STATE_QUEUED, **fields)))
+
+    training = pb.TrainingSpec(architecture="mlp", dataset=f"flowers@sha256:{'d' * 64}")
+    assert told(kind="train", training=training) == "mlp on flowers"
+    assert told(kind="prepare", spec_json='{"name": "flowers"}') == "preparing flowers"
+    assert told(kind="search") == "search"

@@ -162,9 +162,20 @@ def test_a_long_text_that_is_repeated_stays_one(reading: Reading) -> None:
     """Plainly read, it would be 10 GB."""
     texts = pa.array(["x" * 1_000_000, "y"])
     column = pa.DictionaryArray.from_arrays(pa.array([0, 1] * 10_000), texts)
-    content = parquet(text=column, label=["a", "b"] * 10_000)
+    content = parquet(x=range(20_000), text=column, label=["a", "b"] * 10_000)
     assert len(content) < 5_000_000
-    assert reading(content, "parquet").inputs.shape == (20_000, 2)
+    said = refusal(reading, content, "parquet")
+    assert said.startswith("column 'text' has a value of 1000000 characters, and a category has at")
+    assert reading(content, "parquet", drop=["text"], label="label").inputs.shape == (20_000, 1)
+
+
+def test_names_too_long_and_a_csv_file_too_long(reading: Reading, monkeypatch: Any) -> None:
+    long = "c" * 257
+    assert "has a name of 257 characters; at most 256" in refusal(reading, f"{long},label\n1,a\n")
+    said = refusal(reading, f"x,label\n1,a\n2,{long}\n")
+    assert "has 257 characters; at most 256 are allowed (is the label column one of texts?)" in said
+    monkeypatch.setattr(tables, "MAX_CSV_BYTES", 10)
+    assert "bytes; at most 10 are read: save it as Parquet" in refusal(reading, FLOWERS)
 
 
 @given(content=st.binary(max_size=200), format_=st.sampled_from(["csv", "parquet", "npz", "text"]))
