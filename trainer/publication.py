@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from wintergarden.errors import NotFound, WintergardenError
+from wintergarden.errors import WintergardenError
 from wintergarden.jobs import JobRecord, TrainingSpec
 from wintergarden.jobs.records import SearchSpec
 from wintergarden.store import Manifest, open_store
@@ -24,7 +24,7 @@ def release_uri(store_uri: str, job: JobRecord) -> str:
 
 
 def find_published(store_uri: str, job: JobRecord) -> Manifest | None:
-    """The version that an attempt of this job was allowed to publish, where it did.
+    """The version that an attempt of this job has published, or was about to.
 
     A store that does not answer counts as none: the training process will meet it too, and say
     what is wrong.
@@ -32,11 +32,12 @@ def find_published(store_uri: str, job: JobRecord) -> Manifest | None:
     if not job.offered_version or not isinstance(job.spec, TrainingSpec | SearchSpec):
         return None
     try:
-        store = open_store(release_uri(store_uri, job))
-        manifest = store.read_manifest(job.spec.model, job.offered_version)
-    except NotFound:
-        return None
+        return open_store(release_uri(store_uri, job)).find_publication(job.id)
     except WintergardenError as exc:
         _log.warning("earlier publication not looked up", job=job.id, error=exc.message)
         return None
-    return manifest if manifest.lineage.job_id == job.id else None
+
+
+def forget_published(store_uri: str, job_id: str) -> None:
+    """The version stays; that it is this job's is only in its own manifest from now on."""
+    open_store(store_uri).forget_publication(job_id)

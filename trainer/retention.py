@@ -11,6 +11,7 @@ import time
 import structlog
 
 from trainer.leftovers import sweep_ended
+from trainer.publication import forget_published
 from wintergarden.errors import NotFound, WintergardenError
 from wintergarden.jobs import Jobs, JobState
 from wintergarden.store.job_files import jobs_with_files, open_job_files
@@ -70,6 +71,7 @@ class Retention:
     def _forget(self, job_id: str) -> bool:
         """The files first: without its record nobody would know whose they are."""
         open_job_files(self._store_uri, job_id).delete_folder()
+        forget_published(self._store_uri, job_id)
         return self._jobs.forget(job_id)
 
     def _run(self) -> None:

@@ -25,7 +25,7 @@ def publish(
         store: where to.
         model: its name there.
         release: what is published.
-        job_id: for the lineage.
+        job_id: for the lineage; of a job one version is published, whichever attempt does it.
         may_publish: asked once with the claimed version number, when everything is written and
             the manifest, which makes it visible, is not.
         conditions: under which the version becomes stable, for its manifest. Nothing is made
@@ -43,4 +43,5 @@ def publish(
         fields = release.fields
         lineage = fields.lineage.model_copy(update={"job_id": job_id or None})
         rule = plan_promotion(store, model, conditions) if conditions else None
-        return draft.commit(fields.model_copy(update={"lineage": lineage, "promotion": rule}))
+        whole = fields.model_copy(update={"lineage": lineage, "promotion": rule})
+        return draft.commit(whole, publication=job_id)

@@ -51,4 +51,5 @@ def adopt(
         )
         rule = plan_promotion(store, best.model, conditions) if conditions else None
         fields = {name: getattr(best, name) for name in ManifestFields.model_fields}
-        return draft.commit(ManifestFields(**fields | {"lineage": lineage, "promotion": rule}))
+        whole = ManifestFields(**fields | {"lineage": lineage, "promotion": rule})
+        return draft.commit(whole, publication=job_id)

@@ -10,15 +10,10 @@ from pathlib import Path
 from types import TracebackType
 
 from wintergarden.errors import AlreadyExists, InvalidArgument, WintergardenError
-from wintergarden.store.manifest import (
-    MAX_MANIFEST_BYTES,
-    FileInfo,
-    Manifest,
-    ManifestFields,
-    complete,
-)
-from wintergarden.store.names import MANIFEST, is_file_name, version_key
+from wintergarden.store.manifest import FileInfo, Manifest, ManifestFields, complete
+from wintergarden.store.names import is_file_name, version_key
 from wintergarden.store.objects import Objects
+from wintergarden.store.publication import carry_out, intend
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +61,13 @@ class Draft:
         self._files[name] = info
         return info
 
-    def commit(self, fields: ManifestFields) -> Manifest:
+    def commit(self, fields: ManifestFields, publication: str = "") -> Manifest:
         """Publishes: from now on every reader sees the version, whole.
+
+        Args:
+            fields: of the manifest.
+            publication: what is published, where several may publish it: one version of it is
+                ever visible, and answered to all; see `store.publication`.
 
         Raises:
             InvalidArgument: the manifest is not valid, or `model.onnx` was not written.
@@ -81,12 +81,14 @@ class Draft:
             files=self._files,
             created_at=datetime.now(UTC),
         )
-        key, content = f"{self._folder}/{MANIFEST}", manifest.to_json()
-        # A repeated request whose first answer was lost finds its own work.
-        is_ours = self._objects.create(key, content) or (
-            self._objects.read(key, MAX_MANIFEST_BYTES) == content
-        )
-        if not is_ours:
+        if publication:
+            intended = intend(self._objects, publication, manifest)
+            if intended != manifest:
+                carry_out(self._objects, intended)
+                _log.info("%s was published as version %d", publication, intended.version)
+                return intended  # and what is written here goes
+            self._is_open = False  # whoever comes later finds the intent, and needs the files
+        if not carry_out(self._objects, manifest):
             raise AlreadyExists(f"{self.model}/{self.version} is published already")
         self._is_open = False
         _log.info("published %s/%d, digest %s", self.model, self.version, manifest.digest)

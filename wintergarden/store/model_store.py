@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wintergarden.errors import FailedPrecondition, NotFound
+from wintergarden.store import publication as publications
 from wintergarden.store.artefact import Artefact
 from wintergarden.store.cache import Cache
 from wintergarden.store.draft import Draft
@@ -126,6 +127,20 @@ class ModelStore(ModelSettings):
             version += 1
         self._check_conditional(f"{version_key(model, version)}/{CLAIM}", claim)
         return Draft(self._objects, model, version)
+
+    def find_publication(self, publication: str) -> Manifest | None:
+        """What was committed under this name, by whomever; None: nothing, or it was deleted.
+
+        What somebody intended and did not live to do is done by asking.
+
+        Raises:
+            DataLoss: it cannot be read.
+        """
+        return publications.find(self._objects, publication)
+
+    def forget_publication(self, publication: str) -> None:
+        """When nobody can commit under this name any more."""
+        publications.forget(self._objects, publication)
 
     def delete(self, model: str, version: int | None = None) -> list[int]:
         """Deletes a version, or all of a model; returns what was deleted.

@@ -82,7 +82,8 @@ def train_well(store: Path) -> Play:
                     hyperparameters=dict(attempt.job.spec.hyperparameters),
                     metrics=metrics,
                     lineage={"job_id": attempt.job.id},
-                )
+                ),
+                publication=attempt.job.id,
             )
         attempt.succeed("net", manifest.version, metrics)
 

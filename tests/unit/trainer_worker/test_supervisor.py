@@ -180,7 +180,8 @@ def test_what_an_earlier_attempt_published_is_not_trained_again(
                 outputs=(TensorInfo(name="y", datatype="FP32", shape=(-1,)),),
                 lineage=Lineage(job_id=job.id),
                 metrics={"epochs": 2.0},
-            )
+            ),
+            publication=job.id,
         )
     server.expire_lease(job.id)
     jobs.reap()
