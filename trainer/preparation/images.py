@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from trainer.data.dataset import Array
 from trainer.preparation.archive import Archive, Entry, opened
@@ -100,7 +100,9 @@ def _open(archive: Archive, entry: Entry) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = None  # the check below is ours, and for every picture
     try:
         image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever they stumble over
         raise InvalidArgument(
             f"{str(entry.path)!r:.120} is no PNG or JPEG picture that can be read"
         ) from error
@@ -119,7 +121,7 @@ def _read(entry: Entry) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's parsers raise whatever they stumble over
+    except Exception as error:  # as above
         raise InvalidArgument(f"{str(entry.path)!r:.120} is damaged: {error}") from error
 
 

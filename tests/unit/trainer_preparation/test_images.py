@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from trainer.preparation.prepare import read
 from wintergarden.errors import InvalidArgument
+from wintergarden.store.preparation import make_options
 
 Reading = Callable[..., Any]
 
@@ -148,3 +154,29 @@ def test_an_archive_without_pictures_or_that_is_none(reading: Reading, archive: 
 def test_one_class_is_none(reading: Reading, archive: Any, picture: Any) -> None:
     said = refusal(reading, archive({"a/1.png": picture(), "a/2.png": picture()}))
     assert said == "a data set needs two classes or more; the only one is 'a'"
+
+
+# Pillow warns of descriptions it cannot read, and reads the picture.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@given(
+    kind=st.sampled_from(["PNG", "JPEG"]),
+    flips=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=4),
+)
+@settings(max_examples=60)
+def test_nothing_but_a_refusal_comes_of_a_spoilt_picture(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, flips: list[tuple[int, int]]
+) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.linear_gradient("L").resize((9, 7)).save(buffer, kind, exif=exif)
+    spoilt = bytearray(buffer.getvalue())
+    for at, bits in flips:
+        spoilt[at % len(spoilt)] ^= bits
+    path = tmp_path_factory.mktemp("pictures") / "upload"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.png", buffer.getvalue())
+        archive.writestr("b/1.png", bytes(spoilt))
+    options = make_options({"height": 4, "width": 4})
+    with contextlib.suppress(InvalidArgument):
+        assert read(path, "images", options, lambda done: None).inputs.shape == (2, 1, 4, 4)
