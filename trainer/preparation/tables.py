@@ -92,10 +92,12 @@ def read_parquet(path: Path) -> Table:
             long = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
         # Not by read_table, whose threads would wait for memory that they never get.
         with pyarrow.parquet.ParquetFile(path, read_dictionary=long, pre_buffer=False) as file:
-            return file.read(use_threads=False)
+            table = file.read(use_threads=False)
+        table.validate(full=True)  # indices that lead out of a dictionary, text that is no UTF-8
+        return table
     except pa.ArrowMemoryError:
         raise
-    except (pa.ArrowException, OSError, OverflowError) as error:
+    except (pa.ArrowException, OSError, OverflowError, ValueError) as error:
         raise InvalidArgument(f"the file is no Parquet file: {_first_line(error)}") from error
 
 

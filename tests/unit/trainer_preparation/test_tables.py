@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.preparation import tables
-from trainer.preparation.prepare import read
+from trainer.preparation.prepare import arrange, read
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.preparation import make_options
 
@@ -186,3 +186,25 @@ def test_nothing_but_a_refusal_comes_of_bytes(
     path.write_bytes(b"x,label\n" + content if format_ == "csv" else content)
     with contextlib.suppress(InvalidArgument):
         read(path, format_, make_options({"label": "label"}), lambda done: None)
+
+
+SOUND = parquet(x=list(range(30)), colour=["red", "blue", "grey"] * 10, label=["a", "b"] * 15)
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(1, 255)), min_size=1),
+    cut=st.integers(1, 2 * len(SOUND)),
+)
+@settings(max_examples=100)
+def test_nothing_but_a_refusal_comes_of_a_spoilt_parquet_file(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], cut: int
+) -> None:
+    """Among them indices that lead out of a dictionary, which Arrow does not look at unasked."""
+    spoilt = bytearray(SOUND)
+    for at, bits in flips:
+        spoilt[at] ^= bits
+    path = tmp_path_factory.mktemp("parquet") / "upload"
+    path.write_bytes(bytes(spoilt[:cut]))
+    options = make_options({"missing": "impute"})
+    with contextlib.suppress(InvalidArgument):
+        arrange(read(path, "parquet", options, lambda done: None), options)
