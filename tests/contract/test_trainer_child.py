@@ -68,8 +68,9 @@ def test_without_leave_nothing_is_published(tmp_path: Path) -> None:
 
 
 def test_alone_it_publishes_unasked_and_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
-    text = json.dumps(order(tmp_path, hyperparameters={"epochs": 3, "dropout": 0.2}))
-    for version in (1, 2):
+    hyperparameters = {"epochs": 3, "dropout": 0.2}
+    for version in (1, 2):  # of two jobs: a job has one version, however often it is carried out
+        text = json.dumps(order(tmp_path, hyperparameters=hyperparameters, job_id=f"job-{version}"))
         ran = subprocess.run(
             [sys.executable, "-m", "trainer.child", "--alone", text],
             stdin=subprocess.DEVNULL,
@@ -146,7 +147,10 @@ def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
         ({"dataset": "cifar"}, "no data set 'cifar'"),
         ({"architecture": "lenet5"}, "cannot be trained on 'wine'"),
         ({"hyperparameters": {"epochs": -1}}, "'epochs': got -1; allowed is an integer ≥ 1"),
-        ({"hyperparameters": {"epoch": 1}}, "no hyperparameter 'epoch'; there are batch_size"),
+        (
+            {"hyperparameters": {"epoch": 1}},
+            "no hyperparameter 'epoch'; there are accumulate, batch_size",
+        ),
         (
             {"hyperparameters": {"optimizer": "sgd", "learning_rate": 10, "l2": 10}},
             "the loss became",
