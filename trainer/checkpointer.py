@@ -112,11 +112,11 @@ class Checkpointer:
         name = f"{self._fence}/checkpoint-{training.step}.safetensors"
         try:
             self._take(name, training.step, training.state_dict())
-        except WintergardenError as error:
+        except (WintergardenError, OSError) as error:
             self._log(
                 "warning",
                 f"no checkpoint at step {training.step}; the last one is {self._kept or 'none'}: "
-                f"{error.message}",
+                f"{error}",
             )
         now = self._now_s()
         self._due_at = now + max(self._interval_s, _REST_RATIO * (now - started))
@@ -131,5 +131,5 @@ class Checkpointer:
             return
         try:
             self._files.delete(previous)
-        except WintergardenError as error:
-            self._log("warning", f"checkpoint {previous} could not be deleted: {error.message}")
+        except (WintergardenError, OSError) as error:
+            self._log("warning", f"checkpoint {previous} could not be deleted: {error}")

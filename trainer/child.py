@@ -34,7 +34,7 @@ from wintergarden.errors import (
 
 Run = Callable[[bytes | str, Control], Mapping[str, Any]]
 
-HELP = """Trains one model. The worker starts it, writes an order (one line of JSON) to its standard
+HELP = """Does one job. The worker starts it, writes an order (one line of JSON) to its standard
 input and keeps the input open; what happens comes back as lines of JSON on the standard output.
 Ends with 0 and a "result", or with 1 and an "error": invalid, failed, unavailable, memory or
 cancelled.
@@ -118,9 +118,10 @@ def _runner(kind: str) -> Run:
 
 
 def _kind(error: Exception) -> str:
-    """Memory may be there next time, when its other users have gone."""
-    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return "memory" if is_memory else "failed"
+    """Memory may be there next time, when its other users have gone; so may a disk that failed."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory"
+    return "unavailable" if isinstance(error, OSError) else "failed"
 
 
 if __name__ == "__main__":

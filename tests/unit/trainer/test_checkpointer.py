@@ -153,6 +153,19 @@ def test_a_full_store_is_a_warning_and_the_next_is_tried() -> None:
     assert list(job.files.content) == ["3/checkpoint-4.safetensors"]
 
 
+def test_a_disk_that_fails_is_a_warning_too() -> None:
+    """What nobody has a cure for, a storage raises as the system said it."""
+    job = Job()
+    job.at(10.0, 1)
+    job.files.refusal = OSError(5, "Input/output error")
+    job.at(20.0, 2)
+    assert "no checkpoint at step 2" in job.logged[0][1]
+    assert "Input/output error" in job.logged[0][1]
+    job.files.refusal = None
+    job.at(1000.0, 3)
+    assert job.kept == "3/checkpoint-3.safetensors"
+
+
 def test_the_state_comes_back() -> None:
     job = Job()
     job.at(10.0, 4)
