@@ -162,6 +162,8 @@ class Clients:
         plan = self._plan
         async with asyncio.TaskGroup() as group:
             for number in range(int(plan.rate * plan.seconds)):
+                if self._is_over:
+                    break
                 delay = started + number / plan.rate - time.perf_counter()
                 if delay > 0:
                     await asyncio.sleep(delay)
