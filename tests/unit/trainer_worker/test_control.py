@@ -42,3 +42,20 @@ def test_a_lease_that_nobody_renews_ends_the_work() -> None:
     assert child.wait(timeout=30) == 1
     _, errors = child.communicate()
     assert b"the lease was not renewed in time" in errors
+
+
+def test_renewals_are_heard_while_the_process_still_imports() -> None:
+    """A start from cold may take longer than a lease."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "trainer.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin
+    assert child.stdout
+    order = {"architecture": "none", "dataset": "none", "store_uri": "/nowhere"}
+    lines = [order | {"renewed_until": time.time() + 0.2}, {"renewed_until": time.time() + 60}]
+    child.stdin.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    child.stdin.flush()
+    with child.stdin, child.stdout as output:
+        said = [json.loads(line) for line in output]
+        child.wait(timeout=60)
+    assert (said[-1]["type"], said[-1]["kind"]) == ("error", "invalid"), said
