@@ -257,7 +257,7 @@ def test_deadline_reaches_the_handler_and_ends_the_call(serve: Any) -> None:
     channel = serve(Route("/t.T/Call", hang, is_inline=True))
     error = failure(lambda: channel.unary_unary("/t.T/Call")(b"", timeout=0.4))
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert cancelled.wait(2)
+    assert cancelled.wait(30)
     assert remaining[0] is not None
     assert 0 < remaining[0] <= 0.41
 
@@ -314,7 +314,7 @@ def test_cancelled_stream_stops_its_generator(serve: Any) -> None:
     stream = channel.unary_stream("/t.T/Call")(b"", timeout=30)
     next(stream)
     stream.cancel()
-    assert stopped.wait(5)
+    assert stopped.wait(30)
 
 
 def test_a_stream_blocked_on_a_slow_reader_ends_when_the_client_goes(serve: Any) -> None:
@@ -332,7 +332,7 @@ def test_a_stream_blocked_on_a_slow_reader_ends_when_the_client_goes(serve: Any)
     next(stream)
     time.sleep(0.3)
     stream.cancel()
-    assert stopped.wait(5)
+    assert stopped.wait(30)
 
 
 def test_on_cancel_after_the_client_has_gone_runs_at_once(serve: Any) -> None:
@@ -348,7 +348,7 @@ def test_on_cancel_after_the_client_has_gone_runs_at_once(serve: Any) -> None:
     future = serve(Route("/t.T/Call", handler)).unary_unary("/t.T/Call").future(b"")
     time.sleep(0.2)
     future.cancel()
-    assert done.wait(5)
+    assert done.wait(30)
     assert order == ["callback", "handler"]
 
 

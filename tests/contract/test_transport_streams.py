@@ -274,7 +274,7 @@ def test_deadline(transport: Any) -> None:
         chat = Chat(channel, timeout=0.5)
         chat.say(b"x")
         assert chat.failure().code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert hold.gone.wait(5)
+        assert hold.gone.wait(30)
         assert remaining[0] is not None
         assert 0 < remaining[0] <= 0.51
 
@@ -320,7 +320,7 @@ def test_a_failure_said_by_another_thread_ends_the_reading(transport: Any) -> No
         chat = Chat(channel)
         chat.say(b"x")
         assert chat.failure().code() == grpc.StatusCode.NOT_FOUND
-        assert ended.wait(5)
+        assert ended.wait(30)
 
 
 def test_a_fault_tells_a_trace_and_nothing_else(

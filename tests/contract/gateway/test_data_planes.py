@@ -79,7 +79,7 @@ def test_the_deadline_is_passed_on_and_kept(way: Any) -> None:
     assert time.monotonic() - started < 2
     assert neighbour.deadline_s is not None
     assert 0 < neighbour.deadline_s <= 0.51
-    assert neighbour.cancelled.wait(5)
+    assert neighbour.cancelled.wait(30)
 
 
 def test_without_a_deadline_none_is_made_up(way: Any) -> None:
@@ -92,9 +92,9 @@ def test_cancellation_is_passed_on(way: Any) -> None:
     deployment, method, name = way
     neighbour = getattr(deployment, name)
     future = method.future(b"hang")
-    assert neighbour.arrived.wait(5)
+    assert neighbour.arrived.wait(30)
     future.cancel()
-    assert neighbour.cancelled.wait(5)
+    assert neighbour.cancelled.wait(30)
 
 
 def test_nobody_behind_and_back_again(way: Any) -> None:
@@ -129,7 +129,7 @@ def test_unavailable_is_tried_again(deploy: Callable[[str], Any], path: str) -> 
 def test_draining_finishes_what_was_handed_on(deploy: Callable[[str], Any], plane: str) -> None:
     deployment = deploy(plane)
     future = deployment.channel.unary_unary(INFER).future(b"slow", timeout=10)
-    assert deployment.inference.arrived.wait(5)
+    assert deployment.inference.arrived.wait(30)
     deployment.app.stop(5)
     assert future.result() == b"slow answer"
 

@@ -45,7 +45,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path, transport):
             call = channel.unary_unary(LIVE.path, response_deserializer=LIVE.response.FromString)
             assert call(b"", wait_for_ready=True, timeout=10).live
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize(

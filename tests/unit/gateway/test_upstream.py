@@ -87,7 +87,7 @@ def test_a_passed_deadline_ends_the_call_and_the_work(
     with pytest.raises(grpc.RpcError) as caught:
         explain(b"hang", timeout=0.3)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert backend.cancelled.wait(5)
+    assert backend.cancelled.wait(30)
 
 
 def test_cancellation_passes_on(explain: grpc.UnaryUnaryMultiCallable, backend: Backend) -> None:
@@ -96,7 +96,7 @@ def test_cancellation_passes_on(explain: grpc.UnaryUnaryMultiCallable, backend: 
     while backend.deadline_s is None and time.monotonic() < until:
         time.sleep(0.01)
     future.cancel()
-    assert backend.cancelled.wait(5)
+    assert backend.cancelled.wait(30)
 
 
 def test_status_and_details_pass_on(explain: grpc.UnaryUnaryMultiCallable) -> None:

@@ -114,4 +114,4 @@ def test_cancellation_reaches_the_generator(
     stream = watch(b"endless", timeout=20)
     next(stream)
     stream.cancel()
-    assert backend.stopped.wait(5)
+    assert backend.stopped.wait(30)

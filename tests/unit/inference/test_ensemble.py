@@ -61,7 +61,7 @@ class Asked:
 
     @property
     def result(self):
-        assert self.done.wait(10), "no answer"
+        assert self.done.wait(30), "no answer"
         assert len(self.told) == 1, "more than one answer"
         return self.told[0]
 
@@ -515,7 +515,7 @@ def test_any_dataflow_computes_what_it_says(data, inline, threads):
         requests.append(Asked(data.draw(columns), data.draw(columns)))
     ensemble.submit(requests)
     for request in requests:
-        assert request.done.wait(10)
+        assert request.done.wait(30)
         known, fails = dict(zip("ab", request.feeds, strict=True)), False
         for name, left, right, y in steps:
             fails = fails or any((known[t] == POISON).any() for t in (left, right))

@@ -89,7 +89,7 @@ class World:
     def ask(self, name, value=0.0, version=""):
         request = Request(value)
         self.repository.resolve(name, version).scheduler.submit([request])
-        assert request.answered.wait(10)
+        assert request.answered.wait(30)
         return request.value
 
     @property

@@ -35,7 +35,7 @@ class Asked:
         self.done.set()
 
     def values(self):
-        assert self.done.wait(5)
+        assert self.done.wait(30)
         ((output,),) = self.told
         return output.ravel().tolist()
 
@@ -61,7 +61,7 @@ def cached(cache, session=None, **plan):
 def ask(scheduler, *requests):
     scheduler.submit(requests)
     for request in requests:
-        assert request.done.wait(5)
+        assert request.done.wait(30)
     return requests
 
 

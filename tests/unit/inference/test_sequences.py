@@ -89,7 +89,7 @@ class Asked:
 
     @property
     def result(self):
-        assert self.done.wait(10), "no answer"
+        assert self.done.wait(30), "no answer"
         assert len(self.told) == 1, "more than one answer"
         return self.told[0]
 
@@ -137,7 +137,7 @@ class Gate:
         self.poison = None
 
     def run(self, feeds, outputs=None):
-        assert self.opened.wait(10)
+        assert self.opened.wait(30)
         self.runs.append(len(feeds["x"]))
         if self.poison is not None and (feeds["x"] == self.poison).any():
             raise InvalidTensor("input 'x': poison")
@@ -315,7 +315,7 @@ def test_a_request_cancelled_while_it_runs_ends_its_sequence(world):
     first = w.ask(1, start=True)
     first.is_abandoned = True
     w.session.opened.set()
-    assert first.done.wait(10)
+    assert first.done.wait(30)
     deadline = time.monotonic() + 10
     while w.scheduler.holds(1) and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -533,7 +533,7 @@ def test_ids_change_hands_between_clients_that_leave(session_of, seconds=1.0):
                 if leaves:
                     request.is_abandoned = True
                     break
-                assert request.done.wait(10), "no answer"
+                assert request.done.wait(30), "no answer"
                 (told,) = request.told
                 if isinstance(told, Exception):
                     counts["refused"] += 1

@@ -78,7 +78,7 @@ class House:
         handed = self.tracing.sample(model, requests) if self.tracing.is_on else requests
         model.scheduler.submit(handed)
         for request in requests:
-            assert request.done.wait(10)
+            assert request.done.wait(30)
             assert len(request.told) == 1
         return requests
 

@@ -357,7 +357,7 @@ def test_one_that_loads_for_long_does_not_hold_up_another():
     def slowly(name, version, files, config):
         if name == "slow":
             begun.set()
-            assert release.wait(10)
+            assert release.wait(30)
         return load(name, version, files, config)
 
     watcher = Watcher(
@@ -365,7 +365,7 @@ def test_one_that_loads_for_long_does_not_hold_up_another():
     )
     watcher.start()
     try:
-        assert begun.wait(10)
+        assert begun.wait(30)
         until = time.monotonic() + 10
         while not any(m.name == "quick" for m in world.repository.models()):
             assert time.monotonic() < until

@@ -88,7 +88,7 @@ def test_a_signal_drains_and_exits_0(tmp_path: Path, transport: str, number: int
             time.sleep(0.3)
             process.send_signal(number)
             assert future.result() == b"done"
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
             target(process)
             supervisor.kill()
             supervisor.wait()
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
     finally:
         supervisor.kill()
         supervisor.wait()
@@ -120,7 +120,7 @@ def test_a_supervisor_that_has_ended_already(tmp_path: Path) -> None:
     supervisor = subprocess.Popen([sys.executable, "-c", ""])
     supervisor.wait()
     with room(tmp_path, WINTERGARDEN_SUPERVISOR_PID=str(supervisor.pid)) as process:
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

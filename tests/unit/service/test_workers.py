@@ -30,10 +30,10 @@ def test_a_waiting_task_does_not_keep_another_waiting() -> None:
     for _ in range(20):  # idle threads are reused, and never promised twice
         once = threading.Event()
         workers.submit(once.set)
-        assert once.wait(5)
+        assert once.wait(30)
     workers.submit(lambda: gate.wait(5) and None)
     workers.submit(ran.set)
-    assert ran.wait(5)
+    assert ran.wait(30)
     gate.set()
     workers.stop()
 
@@ -47,5 +47,5 @@ def test_a_failing_task_costs_no_thread() -> None:
 
     workers.submit(fail)
     workers.submit(ran.set)
-    assert ran.wait(5)
+    assert ran.wait(30)
     workers.stop()
