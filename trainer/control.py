@@ -17,7 +17,6 @@ PROGRESS_INTERVAL_S = 0.5
 LAST_STEP_S = 30.0
 """How long the step under way may still take once the supervisor is gone."""
 
-_HEARING_S = 0.2
 _ANSWER_POLL_S = 0.2
 
 
@@ -80,10 +79,7 @@ class Control:
             Stopped: with the reason.
         """
         if not self._stop_reason and time.time() > self._lease_until:
-            # A long call may have kept the thread that hears from running: the renewal is there.
-            time.sleep(_HEARING_S)
-            if time.time() > self._lease_until:
-                self._stop_reason = "the lease was not renewed in time"
+            self._stop_reason = "the lease was not renewed in time"
         if self._stop_reason:
             raise Stopped(self._stop_reason)
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from trainer.settings import Settings
-from trainer.testing import WorkerProcess, ended, eventually, free_port
+from trainer.testing import WorkerProcess, ended, eventually
 from wintergarden.jobs import JobRecord, Jobs, JobState, Progressed, StateChanged, TrainingSpec
-from wintergarden.jobs.testing import ValkeyServer
+from wintergarden.jobs.testing import ValkeyServer, free_port
 from wintergarden.runtime import available_threads
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]

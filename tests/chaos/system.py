@@ -7,12 +7,11 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import psutil
 
@@ -22,9 +21,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 LEASE_S = 3.0
 WORKERS = 3
-_START_S = 120.0
-
-T = TypeVar("T")
 
 
 class Process:
@@ -143,13 +139,3 @@ class System:
             },
             self.folder / f"worker-{number}.log",
         )
-
-
-def eventually(check: Callable[[], T], patience_s: float = _START_S) -> T:
-    """The first true answer."""
-    until = time.monotonic() + patience_s
-    while not (answer := check()):
-        if time.monotonic() > until:
-            raise TimeoutError(f"it did not come true in {patience_s:.0f} s")
-        time.sleep(0.1)
-    return answer

@@ -22,8 +22,9 @@ import pytest
 
 from tests.chaos import verdict
 from tests.chaos.mischief import Mischief
-from tests.chaos.system import ROOT, System, eventually
+from tests.chaos.system import ROOT, System
 from tests.chaos.watchers import Watcher
+from trainer.testing import eventually
 from wintergarden.client import Client, Job, JobState
 from wintergarden.errors import Unavailable
 from wintergarden.store import open_store
@@ -112,7 +113,7 @@ class Submitter:
 def test_nothing_is_lost_whatever_dies(tmp_path: Path, record_property: object) -> None:
     expected = undisturbed(tmp_path)
     with System(tmp_path / "system") as system:
-        eventually(lambda: _trainers_are_there(system.address))
+        eventually(lambda: _trainers_are_there(system.address), 120)
         submitter = Submitter(system.address)
         mischief = Mischief(system, SEED)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from trainer.settings import Settings
-from trainer.testing import WorkerProcess, bodies, ended, eventually, free_port, states_of
+from trainer.testing import WorkerProcess, bodies, ended, eventually, states_of
 from wintergarden.jobs import Jobs, JobState, LogWritten, TrainingSpec
 from wintergarden.jobs.records import PrepareSpec
-from wintergarden.jobs.testing import ValkeyServer
+from wintergarden.jobs.testing import ValkeyServer, free_port
 from wintergarden.store import open_store
 from wintergarden.store.datasets import open_datasets
 from wintergarden.store.job_files import jobs_with_files

@@ -78,11 +78,7 @@ def show(job_id: JobId, address: Address = HERE, as_json: AsJson = False) -> Non
       wintergarden jobs show 0192f3
     """
     with session(address) as client:
-        job = client.jobs.get(job_id)
-    if as_json:
-        print_json(job)
-        return
-    _tell(job)
+        _answer(client.jobs.get(job_id), as_json)
 
 
 @app.command()
@@ -117,11 +113,7 @@ def cancel(job_id: JobId, address: Address = HERE, as_json: AsJson = False) -> N
       wintergarden jobs cancel 0192f3
     """
     with session(address) as client:
-        job = client.jobs.cancel(job_id)
-    if as_json:
-        print_json(job)
-        return
-    _tell(job)
+        _answer(client.jobs.cancel(job_id), as_json)
 
 
 @app.command()
@@ -136,11 +128,7 @@ def pause(job_id: JobId, address: Address = HERE, as_json: AsJson = False) -> No
       wintergarden jobs pause 0192f3
     """
     with session(address) as client:
-        job = client.jobs.pause(job_id)
-    if as_json:
-        print_json(job)
-        return
-    _tell(job)
+        _answer(client.jobs.pause(job_id), as_json)
 
 
 @app.command()
@@ -152,11 +140,7 @@ def resume(job_id: JobId, address: Address = HERE, as_json: AsJson = False) -> N
       wintergarden jobs resume 0192f3
     """
     with session(address) as client:
-        job = client.jobs.resume(job_id)
-    if as_json:
-        print_json(job)
-        return
-    _tell(job)
+        _answer(client.jobs.resume(job_id), as_json)
 
 
 @app.command()
@@ -225,6 +209,13 @@ def workers(address: Address = HERE, as_json: AsJson = False) -> None:
         people.print("no worker is running; `python -m trainer` is one")
     waiting = [f"{queued} in {route}" for route, queued in sorted(found.queued.items()) if queued]
     people.print(f"waiting: {', '.join(waiting) or 'none'}")
+
+
+def _answer(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        _tell(job)
 
 
 def _tell(job: Job) -> None:

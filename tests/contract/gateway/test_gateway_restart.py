@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.contract.gateway.catalogue import CATALOGUE
+from trainer.testing import eventually
 from wintergarden.client import Client, Event, MetricsReported, StateChanged
 from wintergarden.errors import Unavailable
 from wintergarden.jobs import Jobs
@@ -83,7 +83,7 @@ def test_a_watcher_sees_every_event_once_through_restarts(
         gateway.kill()
         attempt.emit([(Metrics({"step": -1.0 - restart}), 0)])  # while nobody can be told
         gateway.start()
-        _eventually(lambda: _is_up(gateway.address))
+        eventually(lambda: _is_up(gateway.address), _PATIENCE_S)
     attempt.succeed("lenet5-digits", 1, {})
     watcher.join(_PATIENCE_S)
     assert not watcher.is_alive()
@@ -104,14 +104,14 @@ def test_a_submission_repeated_after_a_lost_answer_is_one_job(
         while not is_over.wait(0.5):
             gateway.kill()
             gateway.start()
-            _eventually(lambda: _is_up(gateway.address))
+            eventually(lambda: _is_up(gateway.address), _PATIENCE_S)
 
     killer = threading.Thread(target=kill_and_start)
     killer.start()
     ids = []
     try:
         with Client(gateway.address, retry_for_s=_PATIENCE_S) as client:
-            _eventually(lambda: _is_up(gateway.address))
+            eventually(lambda: _is_up(gateway.address), _PATIENCE_S)
             ids = [client.train("lenet5", "digits", seed=seed).id for seed in range(100)]
     finally:
         is_over.set()
@@ -126,10 +126,3 @@ def _is_up(address: str) -> bool:
             return bool(client.architectures())
     except Unavailable:
         return False
-
-
-def _eventually(check: Callable[[], Any]) -> None:
-    until = time.monotonic() + _PATIENCE_S
-    while not check():
-        assert time.monotonic() < until
-        time.sleep(0.05)

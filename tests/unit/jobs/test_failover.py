@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from trainer.testing import eventually
 from wintergarden.errors import InvalidArgument, Unavailable
 from wintergarden.jobs import Attempt, Jobs, JobState, LogWritten, TrainingSpec
 from wintergarden.jobs.address import RedisAddress
@@ -44,13 +45,13 @@ def test_nothing_acknowledged_is_lost_with_a_master(
         attempt = _running(jobs, spec)
         thread = threading.Thread(target=submit)
         thread.start()
-        _until(lambda: len(submitted) > 50)
+        eventually(lambda: len(submitted) > 50, 60)
         former = replicated.master
         former.kill()
         replicated.wait_until_failed_over(former)
         former.start()  # it comes back as the replica, without which nothing is acknowledged
         before = len(submitted)
-        _until(lambda: len(submitted) > before + 50)
+        eventually(lambda: len(submitted) > before + 50, 60)
         is_over.set()
         thread.join()
         assert len(set(submitted)) == len(submitted)
@@ -102,11 +103,3 @@ def _running(jobs: Jobs, spec: TrainingSpec) -> Attempt:
     attempt = jobs.claim(jobs.submit(spec).id, "worker-1", 120.0)
     assert attempt
     return attempt
-
-
-def _until(check: Callable[[], bool], patience_s: float = 60.0) -> None:
-    until = time.monotonic() + patience_s
-    while not check():
-        if time.monotonic() > until:
-            raise TimeoutError("it did not come true")
-        time.sleep(0.02)

@@ -10,6 +10,7 @@ import pytest
 
 from wintergarden.errors import AlreadyExists, InvalidArgument, NotFound, Overloaded, Unavailable
 from wintergarden.jobs import Attempt, Jobs, JobState, StateChanged, TrainingSpec, Worker
+from wintergarden.jobs.records import SCHEMA_VERSION
 from wintergarden.jobs.testing import ValkeyServer
 
 
@@ -18,6 +19,7 @@ def test_a_submitted_job_reads_back(jobs: Jobs, spec: TrainingSpec) -> None:
     assert job == jobs.get(job.id)
     assert (job.state, job.spec, job.kind) == (JobState.QUEUED, spec, "train")
     assert (job.queue_position, job.fence, job.started_at, job.ended_at) == (1, 0, None, None)
+    assert job.schema_version == SCHEMA_VERSION  # as the scripts write it
 
 
 def test_one_request_id_is_one_job(jobs: Jobs, spec: TrainingSpec) -> None:

@@ -13,9 +13,9 @@ import pytest
 from trainer.settings import Settings
 from trainer.standby import Standby
 from trainer.supervisor import Supervision
-from trainer.testing import WorkerProcess, free_port, scripted
+from trainer.testing import WorkerProcess, scripted
 from wintergarden.jobs import JobRecord, Jobs
-from wintergarden.jobs.testing import ValkeyServer
+from wintergarden.jobs.testing import ValkeyServer, free_port
 
 SCRIPTED = f"{sys.executable} {shlex.quote(str(Path(__file__).with_name('scripted_child.py')))}"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from trainer.settings import Settings
-from trainer.testing import WorkerProcess, ended, free_port, scripted, states_of
+from trainer.testing import WorkerProcess, ended, scripted, states_of
 from wintergarden.jobs import Jobs, JobState
+from wintergarden.jobs.testing import free_port
 
 # As a worker, but for messages that come back after a second, looked for all the time.
 _FORGETFUL = """
