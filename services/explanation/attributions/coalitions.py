@@ -34,6 +34,10 @@ class CoalitionPlan:
     weights: Array
     drawn: Array
 
+    def __post_init__(self) -> None:
+        for array in (self.masks, self.weights, self.drawn):
+            array.setflags(write=False)  # plans are shared
+
     @property
     def is_complete(self) -> bool:
         return bool((self.drawn == 1).all())

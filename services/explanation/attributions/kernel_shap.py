@@ -11,6 +11,7 @@ projection serves all explained rows and all outputs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def kernel_shap(
         values = shapley_values(np.concatenate([base[:, None], *inner, outputs[:, None]], axis=1))
         errors = np.zeros_like(values)
     else:
-        plan = plan_coalitions(players, (coalitions - 2) // 2, np.random.default_rng(seed))
+        plan = _plan(players, (coalitions - 2) // 2, seed)
         masks = np.concatenate([plan.masks, ~plan.masks])
         present, absent = np.split(game.values(rows, masks, targets), 2, axis=1)
         values, errors = regress(plan, present - absent, outputs - base)
@@ -106,6 +107,12 @@ def kernel_shap(
         evaluations=len(rows) * (1 + len(masks) * per_coalition) + per_coalition,
         is_exact=is_exact,
     )
+
+
+@lru_cache(maxsize=4)
+def _plan(players: int, pairs: int, seed: int) -> CoalitionPlan:
+    """Requests of the same model share their coalitions; drawing them takes milliseconds."""
+    return plan_coalitions(players, pairs, np.random.default_rng(seed))
 
 
 def regress(plan: CoalitionPlan, differences: Array, totals: Array) -> tuple[Array, Array]:
@@ -128,13 +135,13 @@ def regress(plan: CoalitionPlan, differences: Array, totals: Array) -> tuple[Arr
     pull = inverse.sum(axis=1) / inverse.sum()  # how the constraint shares out its total
     projector = inverse - np.outer(pull, inverse.sum(axis=0))
     projection = projector @ weighted.T  # [M, P]
-    values = np.einsum("mp,npk->nmk", projection, differences, optimize=True)
+    values = projection @ differences
     values += pull[:, None] * totals[:, None]
 
-    residuals = differences - np.einsum("pm,nmk->npk", signs, values, optimize=True)
+    residuals = differences - signs @ values
     leverage = np.einsum("mp,pm->p", projection, signs)
     scale = (1 - plan.drawn) / np.maximum(1 - leverage, 1e-6) ** 2
-    variances = np.einsum("mp,npk->nmk", projection**2 * scale, residuals**2, optimize=True)
+    variances = (projection**2 * scale) @ residuals**2
     return values, np.sqrt(variances)
 
 
