@@ -50,8 +50,16 @@ class ForwardGraph:
                 self._constants[node.output[0]] = tensor
         described = [*graph.value_info, *graph.input, *graph.output]
         self._info: dict[str, onnx.ValueInfoProto] = {v.name: v for v in described}
+        self._straight_through = {
+            node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"
+        }
         self.inputs: list[str] = [v.name for v in graph.input if v.name not in self._constants]
         self.outputs: list[str] = [v.name for v in graph.output]
+
+    @property
+    def opset(self) -> int:
+        """Of ONNX's own operators."""
+        return _opset(self.model) or MINIMUM_OPSET
 
     def tensors(self) -> set[str]:
         """Every tensor name of the outermost graph."""
@@ -85,13 +93,17 @@ class ForwardGraph:
         return Value(builder, tensor, kind.elem_type, shape)
 
     def is_float(self, tensor: str) -> bool:
-        """Whether a gradient can flow through a tensor; True where the type is unknown."""
+        """Whether a tensor is of a float type; True where the type is unknown."""
         if tensor not in self._info:
             return True
         kind = self._info[tensor].type
         return kind.WhichOneof("value") == "tensor_type" and (
             kind.tensor_type.elem_type in FLOAT_TYPES
         )
+
+    def carries(self, tensor: str) -> bool:
+        """Whether a gradient can flow through a tensor: floats, and integers of QuantizeLinear."""
+        return self.is_float(tensor) or tensor in self._straight_through
 
     def path(self, sources: Collection[str], output: str) -> list[onnx.NodeProto]:
         """The nodes through which `output` depends differentiably on `sources`, in order."""
@@ -100,7 +112,7 @@ class ForwardGraph:
         for node in self.model.graph.node:
             if active.intersection(reads(node)):
                 downstream.append(node)
-                active.update(o for o in node.output if o and self.is_float(o))
+                active.update(o for o in node.output if o and self.carries(o))
         wanted, path = {output}, []
         for node in reversed(downstream):
             if wanted.intersection(node.output):
@@ -116,7 +128,7 @@ class ForwardGraph:
         """
         while True:
             missing = [n for n in self.path(sources, output) if key_of(n) not in rules]
-            functions = {n.op_type for n in missing if is_function(n)}
+            functions = {n.op_type for n in missing if is_function(n, self.opset)}
             if stuck := [n for n in missing if n.op_type not in functions]:
                 raise refuse(stuck, "no backward rule")
             if not functions:
@@ -159,7 +171,7 @@ def _constant(node: onnx.NodeProto) -> TensorProto | None:
 
 
 def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
-    opset = next((o.version for o in model.opset_import if o.domain in _UNNAMED), None)
+    opset = _opset(model)
     if opset is None:
         raise InvalidArgument("the model imports no ai.onnx operator set", "model")
     if opset >= MINIMUM_OPSET:
@@ -170,6 +182,10 @@ def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
         raise Unsupported(
             f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {error}; export the model again"
         ) from error
+
+
+def _opset(model: onnx.ModelProto) -> int | None:
+    return next((o.version for o in model.opset_import if o.domain in _UNNAMED), None)
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:

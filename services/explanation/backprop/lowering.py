@@ -16,11 +16,12 @@ def key_of(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in _UNNAMED else f"{node.domain}.{node.op_type}"
 
 
-def is_function(node: onnx.NodeProto) -> bool:
-    """Whether ONNX defines the operator as a function of others."""
-    if node.domain not in _UNNAMED or not defs.has(node.op_type):
+def is_function(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether ONNX defines the operator as a function of others in that operator set."""
+    try:
+        schema: Any = defs.get_schema(node.op_type, opset, node.domain)
+    except defs.SchemaError:
         return False
-    schema: Any = defs.get_schema(node.op_type)
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 

@@ -7,12 +7,15 @@ from types import MappingProxyType
 from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.operators import (
     convolution,
+    einsum,
     elementwise,
     indexing,
     linear,
     normalisation,
     pooling,
+    quantisation,
     reduction,
+    resizing,
     shape,
     unary,
 )
@@ -47,6 +50,9 @@ GRADIENT = RuleTable(
     indexing.rules,
     reduction.rules,
     normalisation.rules,
+    resizing.rules,
+    einsum.rules,
+    quantisation.rules,
 )
 
 RULES = MappingProxyType(

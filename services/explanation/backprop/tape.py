@@ -55,7 +55,7 @@ class Tape:
         )
         gradients = self._rules[key_of(node)](op, self._gradient_or_zeros(op.outputs[0]))
         for index, name in enumerate(node.input):
-            if name not in active or not self._graph.is_float(name):
+            if name not in active or not self._graph.carries(name):
                 continue
             if index >= len(gradients):
                 raise refuse([node], f"no rule for the gradient by its input {index} ('{name}')")

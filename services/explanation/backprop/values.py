@@ -149,6 +149,10 @@ class Value:
             noop_with_empty_axes=1,
         )
 
+    def mean(self, axes: Sequence[int]) -> Value:
+        """Mean over `axes`, which stay with length one."""
+        return self.builder.emit("ReduceMean", self, self.builder.integers(axes))
+
     def zeros_like(self) -> Value:
         return self.like(0).expand_like(self)
 

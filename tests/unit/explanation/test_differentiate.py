@@ -276,9 +276,6 @@ def test_refuses_what_has_no_backward_form() -> None:
     )
     with pytest.raises(Unsupported, match="input 1 \\('w'\\)"):
         differentiate(dynamic, "w")
-    reflect = helper.make_node("Pad", ["x", "p"], ["y"], mode="reflect")
-    with pytest.raises(Unsupported, match="mode reflect"):
-        differentiate(graph_model([reflect], VECTOR, {"y": FLOAT}, {"p": np.array([1, 1])}), "x")
 
 
 def test_bad_arguments_name_what_is_allowed(lenet) -> None:

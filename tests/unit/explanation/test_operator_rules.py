@@ -36,6 +36,7 @@ class Case:
     attributes: dict[str, Any] = field(default_factory=dict)
     order: str = ""  # names of inputs and constants in the operator's order, "-" for left out
     name: str = ""
+    opset: int = 20
 
     def __str__(self) -> str:
         return f"{self.operator}-{self.name}" if self.name else self.operator
@@ -78,6 +79,15 @@ UNARY: dict[str, tuple[Callable[[Tensor], Tensor], np.ndarray]] = {
     "Cos": (torch.cos, X),
     "Erf": (torch.erf, X),
     "Softplus": (F.softplus, X),
+    "Tan": (torch.tan, X / 2),
+    "Asin": (torch.asin, X / 3),
+    "Acos": (torch.acos, X / 3),
+    "Atan": (torch.atan, X),
+    "Sinh": (torch.sinh, X),
+    "Cosh": (torch.cosh, X),
+    "Asinh": (torch.asinh, X),
+    "Acosh": (torch.acosh, positive(3, 4) + 1),
+    "Atanh": (torch.atanh, X / 3),
 }
 
 
@@ -151,6 +161,59 @@ def binary(operator: str, oracle: Callable[..., Tensor], *shapes: tuple[int, ...
     )
 
 
+def resize(
+    name: str, shape: tuple[int, ...], size: tuple[int, ...], mode: str, **more: Any
+) -> Case:
+    """Interpolation to a size; `more` holds the operator's attributes."""
+    halves = more.get("coordinate_transformation_mode", "half_pixel")
+    options: dict[str, Any] = {"mode": mode}
+    if mode != "nearest":
+        options["align_corners"] = halves == "align_corners"
+        options["antialias"] = bool(more.get("antialias", 0))
+    attributes = {"mode": {"nearest": "nearest", "bicubic": "cubic"}.get(mode, "linear"), **more}
+    if mode == "nearest":
+        attributes |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return Case(
+        "Resize",
+        lambda x, s: F.interpolate(x, size, **options),
+        {"x": away(*shape)},
+        {"s": ints(*shape[:2], *size)},
+        attributes,
+        order="x - - s",
+        name=name,
+    )
+
+
+def max_unpool(x: Tensor, places: Tensor) -> Tensor:
+    return torch.zeros(1, 32, dtype=x.dtype).scatter(
+        1, places.long().flatten()[None], x.flatten()[None]
+    ).reshape(1, 2, 4, 4)  # fmt: skip
+
+
+def layer_norm_of_two(x: Tensor, s: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[1:]) * s
+
+
+def space_to_depth(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    return (
+        x.reshape(n, c, h // 2, 2, w // 2, 2)
+        .permute(0, 3, 5, 1, 2, 4)
+        .reshape(n, 4 * c, h // 2, w // 2)
+    )
+
+
+def depth_to_space(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    return (
+        x.reshape(n, 2, 2, c // 4, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // 4, 2 * h, 2 * w)
+    )
+
+
+def fake_quantised(x: Tensor, *_: Tensor) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(x.float(), 0.01, 120, 0, 255).double()
+
+
 CONDITION = rng.random((3, 4)) < 0.5
 ROWS = ints(2, 0, 2)
 CASES: list[Case] = [
@@ -176,6 +239,8 @@ CASES: list[Case] = [
     binary("Mul", torch.mul, (3, 4), ()),
     binary("Div", torch.div, (1, 4), (3, 1)),
     binary("Pow", torch.pow, (3, 4), (4,)),
+    binary("Mean", lambda a, b, c: (a + b + c) / 3, (3, 4), (4,), (1, 1)),
+    Case("Mod", torch.fmod, {"a": X, "b": away(4)}, attributes={"fmod": 1}, order="a b"),
     binary("Sum", lambda a, b, c: a + b + c, (3, 4), (4,), (1, 1)),
     binary("Max", torch.maximum, (3, 4), (4,)),
     binary("Min", torch.minimum, (3, 4), (3, 1)),
@@ -239,6 +304,88 @@ CASES: list[Case] = [
          order="x p"),
     Case("Pad", lambda x, p, a: F.pad(x, (-1, 2)), {"x": X}, {"p": ints(-1, 2), "a": ints(-1)},
          order="x p - a", name="axes"),
+    *(Case("Pad", lambda x, p, m=mode: F.pad(x, (2, 1), {"edge": "replicate", "wrap": "circular"}
+                                                 .get(m, m)),
+           {"x": away(2, 3, 4)}, {"p": ints(0, 0, 2, 0, 0, 1)}, {"mode": mode}, "x p", mode)
+      for mode in ("reflect", "edge", "wrap")),
+    Case("Tile", lambda x, r: x.tile(2, 3), {"x": X}, {"r": ints(2, 3)}, order="x r"),
+    Case("Trilu", torch.triu, {"x": X}),
+    Case("Trilu", lambda x, k: torch.tril(x, 1), {"x": X}, {"k": np.array(1)}, {"upper": 0}, "x k",
+         "lower"),
+    Case("ReverseSequence",
+         lambda x, n: torch.cat([x[:2, :1].flip(0), x[2:, :1], *[x[:, :0]]], 0)
+         if x.shape[1] == 1 else torch.stack([torch.cat([x[:2, 0].flip(0), x[2:, 0]]),
+                                              x[:, 1].flip(0)], 1),
+         {"x": away(3, 2)}, {"n": ints(2, 3)}, order="x n"),
+    Case("DepthToSpace", lambda x: F.pixel_shuffle(x, 2), {"x": away(2, 8, 3, 2)},
+         attributes={"blocksize": 2, "mode": "CRD"}, name="CRD"),
+    Case("DepthToSpace", depth_to_space, {"x": away(2, 8, 3, 2)}, attributes={"blocksize": 2}),
+    Case("SpaceToDepth", space_to_depth, {"x": away(2, 3, 4, 6)}, attributes={"blocksize": 2}),
+    resize("nearest", (1, 2, 3, 4), (6, 9), "nearest"),
+    resize("linear", (2, 2, 3, 4), (5, 7), "bilinear"),
+    resize("corners", (1, 2, 3, 4), (5, 2), "bilinear",
+           coordinate_transformation_mode="align_corners"),
+    resize("antialiased", (1, 1, 8, 9), (3, 5), "bilinear", antialias=1, exclude_outside=1),
+    resize("cubic", (1, 1, 4, 5), (6, 9), "bicubic", cubic_coeff_a=-0.75),
+    Case("Resize", lambda x, s: F.interpolate(x, scale_factor=2, mode="bilinear"),
+         {"x": away(1, 2, 3, 4)}, {"s": np.float32([1, 1, 2, 2])}, {"mode": "linear"}, "x - s",
+         "scales"),
+    Case("Einsum", lambda a, b: torch.einsum("bij,bjk->bik", a, b),
+         {"a": away(2, 3, 4), "b": away(2, 4, 5)}, attributes={"equation": "bij,bjk->bik"},
+         order="a b"),
+    Case("Einsum", lambda a, b: torch.einsum("...ij,jk->...k", a, b),
+         {"a": away(2, 3, 4), "b": away(4, 5)}, attributes={"equation": "...ij, jk -> ...k"},
+         order="a b", name="ellipsis"),
+    Case("Einsum", lambda a, b: torch.einsum("ij,k", a, b), {"a": X, "b": away(2)},
+         attributes={"equation": "ij,k"}, order="a b", name="implicit"),
+    Case("Einsum", lambda a, b: torch.einsum("ij,k->k", a, b), {"a": X, "b": away(2)},
+         attributes={"equation": "ij,k->k"}, order="a b", name="summed alone"),
+    Case("CumSum", lambda x, a: x.cumsum(1), {"x": X}, {"a": np.array(1)}, order="x a"),
+    Case("CumSum", lambda x, a: x.flip(0).cumsum(0).flip(0) - x, {"x": X}, {"a": np.array(0)},
+         {"exclusive": 1, "reverse": 1}, "x a", "exclusive, reverse"),
+    Case("Compress", lambda x, c: x[:, [0, 2, 3]], {"x": X},
+         {"c": np.array([True, False, True, True])}, {"axis": 1}, "x c"),
+    Case("TopK", lambda x, k: x.topk(2, 1).values, {"x": X}, {"k": ints(2)}, {"axis": 1}, "x k"),
+    Case("ScatterElements", lambda x, i, u: x.scatter(1, i.long(), u),
+         {"x": X, "u": away(3, 2)}, {"i": ints(0, 3, 1, 2, 2, 0).reshape(3, 2)}, {"axis": 1},
+         "x i u"),
+    Case("ScatterElements", lambda x, i, u: x.scatter_add(0, i.long(), u),
+         {"x": X, "u": away(2, 4)}, {"i": ints(0, 0, 1, 2, 0, 2, 1, 2).reshape(2, 4)},
+         {"reduction": "add"}, "x i u", "add"),
+    Case("ScatterND", lambda x, i, u: x.index_put((torch.tensor([2, 0]),), u),
+         {"x": X, "u": away(2, 4)}, {"i": ints(2, 0).reshape(2, 1)}, order="x i u"),
+    Case("ScatterND", lambda x, i, u: x.index_put((torch.tensor([2, 2]),), u, accumulate=True),
+         {"x": X, "u": away(2, 4)}, {"i": ints(2, 2).reshape(2, 1)}, {"reduction": "add"}, "x i u",
+         "add"),
+    Case("MaxUnpool", max_unpool, {"x": away(1, 2, 2, 2)},
+         {"i": ints(0, 3, 9, 14, 16, 19, 27, 30).reshape(1, 2, 2, 2)},
+         {"kernel_shape": [2, 2], "strides": [2, 2]}, "x i"),
+    Case("ReduceProd", lambda x, a: x.prod(1), {"x": X}, {"a": ints(1)}, {"keepdims": 0}, "x a"),
+    Case("ReduceProd", lambda x: x.prod(), {"x": np.float32(X * [[0, 1, 1, 1], [1] * 4, [1] * 4])},
+         attributes={"keepdims": 0}, name="one zero"),
+    *(Case("LpNormalization", lambda x, p=p: F.normalize(x, p, 0), {"x": X},
+           attributes={"axis": 0, "p": p}, name=f"p={p}") for p in (1, 2)),
+    Case("GlobalMaxPool", lambda x: x.amax((2, 3), keepdim=True), {"x": away(2, 3, 4, 5)}),
+    Case("LpPool", lambda x: F.lp_pool2d(x.abs(), 2, 3, 2), {"x": away(1, 2, 7, 7)},
+         attributes={"kernel_shape": [3, 3], "strides": [2, 2], "p": 2}),
+    Case("LRN", lambda x: F.local_response_norm(x, 3, 0.3, 0.6, 2.0), {"x": away(2, 5, 3, 2)},
+         attributes={"size": 3, "alpha": 0.3, "beta": 0.6, "bias": 2.0}),
+    Case("LayerNormalization", lambda x, s, b: F.layer_norm(x, (4,), s, b, 1e-5),
+         {"x": X, "s": away(4), "b": away(4)}, order="x s b"),
+    Case("LayerNormalization", layer_norm_of_two, {"x": away(2, 3, 4), "s": away(3, 4)},
+         attributes={"axis": 1}, order="x s", name="two axes"),
+    Case("InstanceNormalization", lambda x, s, b: F.instance_norm(x, weight=s, bias=b, eps=1e-3),
+         {"x": away(2, 3, 4, 5)}, {"s": away(3), "b": away(3)}, {"epsilon": 1e-3}, "x s b"),
+    Case("ConvTranspose", lambda x, w: F.conv_transpose2d(x, w, stride=2)[..., :-1, :-1],
+         {"x": away(1, 2, 4, 4)}, {"w": away(2, 3, 3, 3)},
+         {"strides": [2, 2], "auto_pad": "SAME_UPPER"}, "x w", "same"),
+    Case("Hardmax", lambda x: x.clone(), {"x": X}),
+    *(Case(op, lambda x: x.clone(), {"x": X}) for op in
+      ("EyeLike", "RandomNormalLike", "RandomUniformLike")),
+    Case("QuantizeLinear", fake_quantised, {"x": X}, {"s": scalar(0.01), "z": np.uint8(120)},
+         order="x s z"),
+    Case("DequantizeLinear", fake_quantised, {"x": X}, {"s": scalar(0.01), "z": np.uint8(120)},
+         order="x s z", name="pair"),
     Case("Slice", lambda x, *_: x[:, 1:3], {"x": X},
          {"s": ints(1), "e": ints(3), "a": ints(1)}, order="x s e a"),
     Case("Slice", lambda x, *_: x.flip(0)[:, ::2], {"x": X},
@@ -275,28 +422,71 @@ FUNCTIONS = [  # no rule of their own: their ONNX function bodies are expanded
     Case("Gelu", F.gelu, {"x": X}),
     Case("Selu", F.selu, {"x": X}),
     Case("HardSigmoid", F.hardsigmoid, {"x": X}, attributes={"alpha": 1 / 6}),
-    Case("LayerNormalization", lambda x, s, b: F.layer_norm(x, (4,), s, b, 1e-5), {"x": X},
-         {"s": away(4), "b": away(4)}, order="x s b"),
+    Case("HardSwish", F.hardswish, {"x": X}),
+    Case("Mish", F.mish, {"x": X}),
+    Case("Celu", lambda x: F.celu(x, 0.8), {"x": X}, attributes={"alpha": 0.8}),
+    Case("ThresholdedRelu", lambda x: F.threshold(x, 0.5, 0.0), {"x": X},
+         attributes={"alpha": 0.5}),
+    Case("Shrink", lambda x: F.softshrink(x, 0.5), {"x": X}, attributes={"bias": 0.5}),
+    Case("Softsign", F.softsign, {"x": X}),
+    Case("Gelu", lambda x: F.gelu(x, approximate="tanh"), {"x": X},
+         attributes={"approximate": "tanh"}, name="tanh"),
+    Case("PRelu", lambda x, s: torch.where(x > 0, x, s * x), {"x": X, "s": away(4)}, order="x s"),
+    Case("CastLike", lambda x, t: x.clone(), {"x": X}, {"t": np.ones(1, np.float64)},
+         order="x t"),
+    Case("GroupNormalization", lambda x, s, b: F.group_norm(x, 2, s, b, 1e-5),
+         {"x": away(2, 4, 3, 3)}, {"s": away(4), "b": away(4)}, {"num_groups": 2}, "x s b",
+         opset=21),
+    Case("RMSNormalization", lambda x, s: F.rms_norm(x, (4,), s, 1e-5), {"x": X}, {"s": away(4)},
+         order="x s", opset=23),
+    Case("MeanVarianceNormalization", lambda x: F.instance_norm(x, eps=1e-9),
+         {"x": away(1, 3, 4, 4)}, attributes={"axes": [0, 2, 3]}),
+    Case("Attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+         {"q": away(2, 2, 3, 4), "k": away(2, 2, 3, 4), "v": away(2, 2, 3, 4)},
+         attributes={"is_causal": 1}, order="q k v", opset=23),
+    Case("ReduceL1", lambda x, a: x.abs().sum(1), {"x": X}, {"a": ints(1)}, {"keepdims": 0},
+         "x a"),
+    Case("ReduceSumSquare", lambda x, a: (x * x).sum(1), {"x": X}, {"a": ints(1)}, {"keepdims": 0},
+         "x a"),
+    Case("ReduceLogSum", lambda x, a: x.sum(1).log(), {"x": positive(3, 4)}, {"a": ints(1)},
+         {"keepdims": 0}, "x a"),
     Case("ReduceL2", lambda x, a: x.norm(dim=1), {"x": X}, {"a": ints(1)}, {"keepdims": 0}, "x a"),
     Case("ReduceLogSumExp", lambda x, a: x.logsumexp(1), {"x": X}, {"a": ints(1)}, {"keepdims": 0},
          "x a"),
 ]  # fmt: skip
 
 
+STEPS = {"Floor", "Ceil", "Round", "Sign", "Hardmax", "EyeLike", "RandomNormalLike",
+         "RandomUniformLike"}  # fmt: skip
+MORE_OUTPUTS = {"Split": ["rest"], "TopK": ["places"]}
+
+
 def model_of(case: Case, are_lengths_known: bool) -> onnx.ModelProto:
-    """One node and, for step functions, the identity beside it so that a gradient exists."""
+    """One node, and what it takes to have a gradient and a float output beside it."""
     order = (case.order or "x").split()
-    node = helper.make_node(
-        case.operator,
-        ["" if name == "-" else name for name in order],
-        ["y", "rest"] if case.operator == "Split" else ["y"],
-        **case.attributes,
-    )
-    nodes = [node]
+    names = ["" if name == "-" else name for name in order]
+    nodes = [
+        helper.make_node(
+            case.operator if case.operator != "DequantizeLinear" else "QuantizeLinear",
+            names,
+            ["y", *MORE_OUTPUTS.get(case.operator, [])],
+            **case.attributes,
+        )
+    ]
     output, elem_type = "y", case.attributes.get("to", TensorProto.FLOAT)
-    if case.operator in {"Floor", "Ceil", "Round", "Sign"}:
-        nodes.append(helper.make_node("Add", ["y", "x"], ["sum"]))
+    if case.operator in STEPS:
+        seen = "y"
+        if case.operator.startswith("Random"):  # the draw itself is of no interest
+            nodes.append(helper.make_node("Mul", ["y", "zero"], ["nothing"]))
+            seen = "nothing"
+        nodes.append(helper.make_node("Add", [seen, "x"], ["sum"]))
         output = "sum"
+    if case.operator in ("QuantizeLinear", "DequantizeLinear"):
+        nodes.append(helper.make_node("DequantizeLinear", ["y", *names[1:]], ["back"]))
+        output = "back"
+    if case.operator == "CastLike":
+        elem_type = TensorProto.DOUBLE
+    constants = {"zero": scalar(0), **case.constants}
     graph = helper.make_graph(
         nodes,
         "case",
@@ -309,16 +499,18 @@ def model_of(case: Case, are_lengths_known: bool) -> onnx.ModelProto:
             for name, array in case.inputs.items()
         ],
         [helper.make_tensor_value_info(output, elem_type, None)],
-        [numpy_helper.from_array(array, name) for name, array in case.constants.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=10
+    )
     model = onnx.shape_inference.infer_shapes(model)
-    onnx.checker.check_model(model)
+    if model.graph.output[0].type.tensor_type.HasField("shape"):
+        onnx.checker.check_model(model)
     return model
 
 
 def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, feeds), strict=True))

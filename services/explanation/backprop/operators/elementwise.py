@@ -17,6 +17,11 @@ def add(op: Operation, g: Value) -> Gradients:
     return [g] * len(op.inputs)
 
 
+@rules("Mean", broadcasts=True)
+def mean(op: Operation, g: Value) -> Gradients:
+    return [g / len(op.inputs)] * len(op.inputs)
+
+
 @rules("Sub", broadcasts=True)
 def sub(op: Operation, g: Value) -> Gradients:
     return [g, -g]
@@ -32,6 +37,13 @@ def mul(op: Operation, g: Value) -> Gradients:
 def div(op: Operation, g: Value) -> Gradients:
     (_, b), (y,) = op.inputs, op.outputs
     return [g / b, -(g * y / b)]
+
+
+@rules("Mod", broadcasts=True)
+def mod(op: Operation, g: Value) -> Gradients:
+    """A mod b = a − n b with a whole n that does not change between the jumps."""
+    (a, b), (y,) = op.inputs, op.outputs
+    return [g, -(g * op.build.emit("Round", (a - y) / b))]
 
 
 @rules("Pow", broadcasts=True)

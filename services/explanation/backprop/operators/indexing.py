@@ -11,13 +11,51 @@ from services.explanation.backprop.values import Value
 rules = RuleTable()
 
 
-@rules("Slice", "Gather", "GatherElements", "GatherND")
+@rules("Slice", "Gather", "GatherElements", "GatherND", "Compress")
 def pick(op: Operation, g: Value) -> Gradients:
     """The operator itself, let loose on 0, 1, 2, …, tells where each element came from."""
     x, *indices = op.inputs
-    zero, one = op.build.constant(np.int64(0)), op.build.constant(np.int64(1))
-    positions = op.build.emit("Range", zero, x.size(), one).reshape_like(x)
-    return [put_back(op.again(positions), g, x), *[None] * len(indices)]
+    return [put_back(op.again(positions(x)), g, x), *[None] * len(indices)]
+
+
+@rules("TopK")
+def top_k(op: Operation, g: Value) -> Gradients:
+    (x, _), (_, winners) = op.inputs, op.outputs
+    axis = op.attribute("axis", -1)
+    return [
+        op.build.emit("ScatterElements", x.zeros_like(), winners, g, axis=axis, reduction="add"),
+        None,
+    ]
+
+
+@rules("ScatterElements", "ScatterND")
+def scatter(op: Operation, g: Value) -> Gradients:
+    """What was written over has no say; each update hears from the place that it went to."""
+    data, indices, updates = op.inputs
+    reduction = op.attribute("reduction", "none")
+    if reduction not in ("none", "add"):
+        raise op.refusal(f"reduction={reduction}; only none and add have a backward rule")
+    axis = {"axis": op.attribute("axis", 0)} if op.node.op_type == "ScatterElements" else {}
+    gather = "GatherElements" if axis else "GatherND"
+    kept = g
+    if reduction == "none":
+        kept = op.build.emit(op.node.op_type, g, indices, updates.zeros_like(), **axis)
+    return [kept.shaped(data.shape), None, op.build.emit(gather, g, indices, **axis)]
+
+
+@rules("MaxUnpool")
+def max_unpool(op: Operation, g: Value) -> Gradients:
+    if op.has_input(2):
+        raise op.refusal("an output_shape; export it with pads and strides alone")
+    x, places = op.inputs
+    flat = op.build.emit("Gather", g.reshape([-1]), places.reshape([-1]))
+    return [flat.reshape_like(x), None]
+
+
+def positions(x: Value) -> Value:
+    """0, 1, 2, … in the shape of `x`."""
+    zero, one = x.builder.constant(np.int64(0)), x.builder.constant(np.int64(1))
+    return x.builder.emit("Range", zero, x.size(), one).reshape_like(x)
 
 
 def put_back(positions: Value, g: Value, x: Value) -> Value:

@@ -1,11 +1,14 @@
-"""Normalisations whose statistics are constants of the model.
+"""Normalisations by constants of the model, by statistics of the input, by neighbours.
 
-Those that compute statistics of their input (LayerNormalization and its kin) are ONNX functions
-and are expanded into the primitives of the other files.
+GroupNormalization, RMSNormalization and MeanVarianceNormalization are ONNX functions and are
+expanded into the primitives of the other files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from services.explanation.backprop.broadcasting import reduce_to
 from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.rules import Gradients, RuleTable
 from services.explanation.backprop.values import Value
@@ -22,3 +25,68 @@ def batch_normalization(op: Operation, g: Value) -> Gradients:
     deviation = op.build.emit("Sqrt", variance + op.attribute("epsilon", 1e-5))
     slope = (scale / deviation).reshape([-1, *[1] * (x.rank - 2)])  # [C, 1, …]
     return [g * slope]
+
+
+@rules("LayerNormalization")
+def layer_normalization(op: Operation, g: Value) -> Gradients:
+    """Ba, Kiros, Hinton, 2016. https://arxiv.org/abs/1607.06450"""
+    x, scale = op.inputs[:2]
+    axes = range(op.normalised_axis(op.attribute("axis", -1)), x.rank)
+    standard, deviation = _standardised(op, axes)
+    slopes = _through_standardising(g * scale, standard, deviation, axes)
+    full = op.outputs[0].shape
+    bias = [reduce_to(g.shaped(full), op.inputs[2])] if op.has_input(2) else []
+    return [slopes, reduce_to((g * standard).shaped(full), scale), *bias]
+
+
+@rules("InstanceNormalization")
+def instance_normalization(op: Operation, g: Value) -> Gradients:
+    """Ulyanov, Vedaldi, Lempitsky, 2016. https://arxiv.org/abs/1607.08022"""
+    x, scale = op.inputs[:2]
+    axes = range(2, x.rank)
+    standard, deviation = _standardised(op, axes)
+    per_channel = scale.reshape([-1, *[1] * (x.rank - 2)])
+    return [_through_standardising(g * per_channel, standard, deviation, axes)]
+
+
+@rules("LRN")
+def local_response_normalization(op: Operation, g: Value) -> Gradients:
+    """Y = x s^(−β), s = k + α/n Σ x² over n neighbouring channels.
+
+    Krizhevsky, Sutskever, Hinton, NeurIPS 2012, §3.3; the window is transposed on the way back.
+    """
+    (x,), (y,) = op.inputs, op.outputs
+    size, beta = op.attribute("size"), op.attribute("beta", 0.75)
+    alpha, bias = op.attribute("alpha", 1e-4), op.attribute("bias", 1.0)
+    before, after = (size - 1) // 2, size // 2
+    s = _mean_over_channels(x * x, size, before, after) * alpha + bias
+    echo = _mean_over_channels(g * y / s, size, after, before)
+    return [g * s**-beta - x * echo * (2 * alpha * beta)]
+
+
+def _standardised(op: Operation, axes: Sequence[int]) -> tuple[Value, Value]:
+    """(x − mean) / √(variance + ε) over `axes`, and the root."""
+    x = op.inputs[0]
+    centred = x - x.mean(axes)
+    deviation = op.build.emit(
+        "Sqrt", (centred * centred).mean(axes) + op.attribute("epsilon", 1e-5)
+    )
+    return centred / deviation, deviation
+
+
+def _through_standardising(
+    g: Value, standard: Value, deviation: Value, axes: Sequence[int]
+) -> Value:
+    """A gradient loses its mean and its part along the standardised tensor."""
+    return (g - g.mean(axes) - standard * (g * standard).mean(axes)) / deviation
+
+
+def _mean_over_channels(x: Value, size: int, before: int, after: int) -> Value:
+    """Σ over a window of channels / size; channels beyond the ends count as zeros."""
+    build = x.builder
+    flat = x.reshape(
+        build.concat([x.dims(0, 1), build.integers([1]), x.dims(1, 2), build.integers([-1])])
+    )
+    pads = [before, 0, after, 0]
+    mean = build.emit("AveragePool", flat, kernel_shape=[size, 1], pads=pads, count_include_pad=1)
+    return mean.reshape_like(x)

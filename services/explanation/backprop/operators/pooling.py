@@ -27,14 +27,29 @@ def max_pool(op: Operation, g: Value) -> Gradients:
 
 @rules("AveragePool")
 def average_pool(op: Operation, g: Value) -> Gradients:
-    """Each element of a window gets 1 / divisor; windows of all channels go through one kernel."""
+    """Each element of a window gets 1 / divisor."""
     x = op.inputs[0]
     window = Window.of(op, x)
-    planes = x.reshape(op.build.concat([op.build.integers([-1, 1]), x.dims(2)]))
+    return [_to_elements(g * _shares(op, window), x, window)]
+
+
+@rules("LpPool")
+def lp_pool(op: Operation, g: Value) -> Gradients:
+    """Y = (Σ |x|ᵖ)^(1/p): sign(x) (|x| / y)^(p − 1) of each window."""
+    x, y, p = op.inputs[0], op.outputs[0], op.attribute("p", 2)
+    window = Window.of(op, x)
+    weighed = y.equals(0).where(g.zeros_like(), g * y ** (1 - p))
+    back = _to_elements(weighed, x, window)
+    return [op.build.emit("Sign", x) * op.build.emit("Abs", x) ** (p - 1) * back]
+
+
+def _to_elements(g: Value, x: Value, window: Window) -> Value:
+    """`g` summed over the windows that hold each element; one kernel for all channels."""
+    build = x.builder
+    planes = x.reshape(build.concat([build.integers([-1, 1]), x.dims(2)]))
     planes = planes.shaped((None, 1, *(x.shape or (None, None, None))[2:]))
-    g = g * _shares(op, window)
-    g = g.reshape(op.build.concat([op.build.integers([-1, 1]), g.dims(2)]))
-    return [scatter_windows(g, _box(x, window), planes, window).reshape_like(x)]
+    g = g.reshape(build.concat([build.integers([-1, 1]), g.dims(2)]))
+    return scatter_windows(g, _box(x, window), planes, window).reshape_like(x)
 
 
 def _shares(op: Operation, window: Window) -> Value | float:

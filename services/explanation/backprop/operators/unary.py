@@ -94,6 +94,60 @@ def cos(op: Operation, g: Value) -> Gradients:
     return [-(g * op.build.emit("Sin", x))]
 
 
+@rules("Tan")
+def tan(op: Operation, g: Value) -> Gradients:
+    (y,) = op.outputs
+    return [g * (y * y + 1)]
+
+
+@rules("Asin")
+def asin(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g / op.build.emit("Sqrt", 1 - x * x)]
+
+
+@rules("Acos")
+def acos(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [-(g / op.build.emit("Sqrt", 1 - x * x))]
+
+
+@rules("Atan")
+def atan(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g / (x * x + 1)]
+
+
+@rules("Sinh")
+def sinh(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g * op.build.emit("Cosh", x)]
+
+
+@rules("Cosh")
+def cosh(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g * op.build.emit("Sinh", x)]
+
+
+@rules("Asinh")
+def asinh(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g / op.build.emit("Sqrt", x * x + 1)]
+
+
+@rules("Acosh")
+def acosh(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g / op.build.emit("Sqrt", x * x - 1)]
+
+
+@rules("Atanh")
+def atanh(op: Operation, g: Value) -> Gradients:
+    (x,) = op.inputs
+    return [g / (1 - x * x)]
+
+
 @rules("Erf")
 def erf(op: Operation, g: Value) -> Gradients:
     (x,) = op.inputs
@@ -128,7 +182,10 @@ def clip(op: Operation, g: Value) -> Gradients:
     return [g, None, None]
 
 
-@rules("Floor", "Ceil", "Round", "Sign")
+@rules(
+    *("Floor", "Ceil", "Round", "Sign", "Hardmax"),
+    *("EyeLike", "RandomNormalLike", "RandomUniformLike"),  # look at nothing but the shape
+)
 def step(op: Operation, g: Value) -> Gradients:
     return [None]
 
