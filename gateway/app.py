@@ -20,6 +20,7 @@ from wintergarden.jobs import Jobs
 from wintergarden.service.transport import ServerOptions, create_server
 from wintergarden.store import open_store
 from wintergarden.store.datasets import open_datasets
+from wintergarden.store.job_files import job_file_reader
 
 INFERENCE = admin.SERVICE
 EXPLANATION = "wintergarden.v1.ExplanationService"
@@ -40,6 +41,7 @@ class App:
                 settings.redis_url.get_secret_value(),
                 max_attempts=settings.max_attempts,
                 max_queued=settings.max_queued,
+                read_archive=job_file_reader(settings.store_uri),
             )
         )
         upload_dir = self._upload_dir(settings)

@@ -18,7 +18,7 @@ from wintergarden.errors import (
     NotFound,
     Overloaded,
 )
-from wintergarden.jobs import keys, workers
+from wintergarden.jobs import archive, keys, workers
 from wintergarden.jobs.attempt import Attempt
 from wintergarden.jobs.broker import Messenger
 from wintergarden.jobs.connection import Connection
@@ -43,13 +43,23 @@ class Jobs:
         redis_url: see `Connection`.
         max_attempts: how often a job may fail, without getting any further, before it is FAILED.
         max_queued: jobs that may wait in one queue; the next is refused.
+        read_archive: where events come from that Redis no longer has; None: nowhere, and a watch
+            of a job that ended long ago has the last one alone.
     """
 
-    def __init__(self, redis_url: str, *, max_attempts: int = 3, max_queued: int = 10_000) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        max_attempts: int = 3,
+        max_queued: int = 10_000,
+        read_archive: archive.Read | None = None,
+    ) -> None:
         self._connection = Connection(redis_url)
         self._messenger = Messenger(self._connection)
         self._max_attempts = max_attempts
         self._max_queued = max_queued
+        self._read_archive = read_archive
 
     def submit(
         self,
@@ -188,7 +198,22 @@ class Jobs:
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Event]:
         """The job's events after `cursor`, each once, until it ends; see `watch.watch`."""
-        return watch(self._connection, job_id, cursor, follow=follow, stop=stop)
+        return watch(
+            self._connection,
+            job_id,
+            cursor,
+            follow=follow,
+            stop=stop,
+            read_archive=self._read_archive,
+        )
+
+    def archive_due(self, limit: int = 100) -> Sequence[str]:
+        """Ids of ended jobs whose events are to be seen to; see `archive_events`."""
+        return archive.due(self._connection, limit)
+
+    def archive_events(self, job_id: str, put: archive.Put, keep_s: float) -> str:
+        """Archive an ended job's events, or drop those archived before; see `archive.see_to`."""
+        return archive.see_to(self._connection, job_id, put, keep_s)
 
     def claim(self, job_id: str, worker: str, lease_s: float, memory_mb: int = 0) -> Attempt | None:
         """Start an attempt on the first job of the queue that `job_id` belongs to.

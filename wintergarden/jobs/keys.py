@@ -8,6 +8,7 @@
     wintergarden:routes           set     every route a job was ever queued on
     wintergarden:leases           zset    RUNNING job ids by when their lease expires (ms)
     wintergarden:ended            zset    job ids by when they ended (ms)
+    wintergarden:archive_due      zset    ended job ids by when their events are next seen to (ms)
     wintergarden:children:<id>    zset    a job's children by the order of submission
     wintergarden:claim:<token>    hash    what a claim got, for a while
     wintergarden:orders           string  counter: the order of submission
@@ -26,6 +27,7 @@ CELERY_PREFIX = f"{PREFIX}celery:"
 LEASES = f"{PREFIX}leases"
 ROUTES = f"{PREFIX}routes"
 ENDED = f"{PREFIX}ended"
+ARCHIVE_DUE = f"{PREFIX}archive_due"
 WORKERS = f"{PREFIX}workers"
 WORKER = f"{PREFIX}worker"
 CATALOGUE = f"{PREFIX}catalogue"

@@ -1,4 +1,7 @@
-"""Follows a job's events: from any cursor, each exactly once, through restarts of Redis."""
+"""Follows a job's events: from any cursor, each exactly once, through restarts of Redis.
+
+Of a job that ended some time ago Redis has the last event alone; the others come from the archive.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from wintergarden.errors import InvalidArgument, NotFound, Unavailable
-from wintergarden.jobs import keys
+from wintergarden.jobs import archive, keys
 from wintergarden.jobs.connection import BLOCK_S, Connection
 from wintergarden.jobs.events import Event, decode
 from wintergarden.jobs.records import JobState
@@ -26,6 +29,7 @@ def watch(
     *,
     follow: bool = True,
     stop: Callable[[], bool] = lambda: False,
+    read_archive: archive.Read | None = None,
 ) -> Iterator[Event]:
     """Events after `cursor`, oldest first; ends after the one with the job's final state.
 
@@ -35,6 +39,7 @@ def watch(
         cursor: of the last event already seen; empty: from the beginning.
         follow: wait for events to come; otherwise end with those that exist.
         stop: asked at least every two seconds; True ends the watch.
+        read_archive: where events that Redis no longer has come from; None: nowhere.
 
     Raises:
         NotFound: there is no such job.
@@ -46,11 +51,24 @@ def watch(
             f"cursor {cursor!r}: expected one that an event of this job carried, or none",
             field="cursor",
         )
-    return _follow(connection, job_id, cursor or _BEGINNING, follow, stop)
+    return _follow(
+        connection,
+        job_id,
+        cursor or _BEGINNING,
+        follow=follow,
+        stop=stop,
+        read_archive=read_archive,
+    )
 
 
 def _follow(
-    connection: Connection, job_id: str, cursor: str, follow: bool, stop: Callable[[], bool]
+    connection: Connection,
+    job_id: str,
+    cursor: str,
+    *,
+    follow: bool,
+    stop: Callable[[], bool],
+    read_archive: archive.Read | None,
 ) -> Iterator[Event]:
     unavailable_since: float | None = None
     may_block = False  # the first look also tells whether the job exists and still runs
@@ -58,6 +76,8 @@ def _follow(
         try:
             has_ended = not may_block and _has_ended(connection, job_id)
             events = _read(connection, job_id, cursor, block=may_block)
+            # After the read: events that it missed were dropped before this look.
+            archived = _archive(connection, job_id) if read_archive else ""
         except Unavailable:
             unavailable_since = unavailable_since or time.monotonic()
             if not follow or time.monotonic() - unavailable_since > _PATIENCE_S:
@@ -65,6 +85,10 @@ def _follow(
             time.sleep(0.2)
             continue
         unavailable_since = None
+        if read_archive and archived:
+            content = read_archive(job_id, archived, archive.MAX_ARCHIVE_BYTES)
+            yield from archive.after(archive.unpack(content, job_id), cursor)
+            return
         for event in events:
             yield event
             cursor = event.cursor
@@ -82,6 +106,13 @@ def _has_ended(connection: Connection, job_id: str) -> bool:
     if state is None:
         raise NotFound(f"there is no job {job_id!r}")
     return JobState(str(state)).is_final
+
+
+def _archive(connection: Connection, job_id: str) -> str:
+    """The archive that has a job's events where Redis no longer has them."""
+    with connection.errors():
+        name = connection.client.hget(keys.job(job_id), "shortened")
+    return str(name or "")
 
 
 def _read(connection: Connection, job_id: str, cursor: str, *, block: bool) -> list[Event]:

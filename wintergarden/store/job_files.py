@@ -8,6 +8,7 @@ Which of these files count is said elsewhere, by the job's record. Knows no jobs
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from wintergarden.errors import InvalidArgument
@@ -97,6 +98,16 @@ def open_job_files(store_uri: str, job_id: str) -> JobFiles:
         InvalidArgument: no such kind of store, or no id of a job.
     """
     return JobFiles(open_storage(store_uri), job_id)
+
+
+def job_file_reader(store_uri: str) -> Callable[[str, str, int], bytes]:
+    """Reads a file by its job's id, its name and how many bytes it may have; see `JobFiles.read`.
+
+    Raises:
+        InvalidArgument: no such kind of store.
+    """
+    storage = open_storage(store_uri)
+    return lambda job_id, name, limit: JobFiles(storage, job_id).read(name, limit)
 
 
 def jobs_with_files(store_uri: str) -> list[str]:

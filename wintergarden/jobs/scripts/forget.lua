@@ -11,5 +11,6 @@ end
 if stored[3] and stored[3] ~= '' then redis.call('ZREM', key('children', stored[3]), id) end
 redis.call('ZREM', key('state', stored[1]), id)
 redis.call('ZREM', key('ended'), id)
+redis.call('ZREM', key('archive_due'), id)
 redis.call('DEL', job, key('events', id), key('request', stored[2]), key('children', id))
 return 1

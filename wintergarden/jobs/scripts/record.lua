@@ -81,6 +81,7 @@ local function enter(id, state, reason)
   if is_final(state) then
     redis.call('HSET', job, 'ended_at', now, 'requested', '')
     redis.call('ZADD', key('ended'), now, id)
+    redis.call('ZADD', key('archive_due'), now, id)
   end
   append(id, 'state', 0, cjson.encode({state = state, reason = reason}))
 end
