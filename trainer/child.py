@@ -1,38 +1,23 @@
 """One job's work, in a process of its own.
 
-Started by the worker, which reads its messages and speaks to it over its standard input
-(`trainer.messages`). A process of its own has its own CUDA context, gives all memory back at
-its end, and takes nobody along when it dies. What is done is said by the order's kind.
+Started by the worker, which reads its messages and speaks to it over its standard input (see
+`wintergarden.worker.messages`). A process of its own has its own CUDA context, gives all memory
+back at its end, and takes nobody along when it dies. What is done is said by the order's kind.
 """
 
 from __future__ import annotations
 
 import argparse
 import faulthandler
-import importlib
 import json
 import os
 import signal
 import sys
-import traceback
-from collections.abc import Callable, Mapping
-from typing import Any
 
-from trainer.control import Control
 from trainer.kinds import MODULES
-from trainer.order import kind_of, licence_of
-from trainer.recipes.watcher import Stopped
-from wintergarden.errors import (
-    Cancelled,
-    InvalidArgument,
-    NotFound,
-    Overloaded,
-    StorageFull,
-    Unavailable,
-    WintergardenError,
-)
-
-Run = Callable[[bytes | str, Control], Mapping[str, Any]]
+from trainer.order import DEFAULT_KIND
+from wintergarden.worker.child import runner, serve
+from wintergarden.worker.control import Control
 
 HELP = """Does one job. The worker starts it, writes an order (one line of JSON) to its standard
 input and keeps the input open; what happens comes back as lines of JSON on the standard output.
@@ -80,48 +65,11 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: control.stop("terminated"))
     if arguments.warm:
-        _runner("train")
+        runner(DEFAULT_KIND, MODULES)
     text = control.read_order() if arguments.alone is None else arguments.alone
     if arguments.warm and not text:
         return 0  # the worker ended, and had no use for it
-    return _serve(control, text)
-
-
-def _serve(control: Control, text: bytes | str) -> int:
-    # Before anything else: what is imported now may take longer than a lease.
-    control.listen(licence_of(text))
-    try:
-        result = _runner(kind_of(text))(text, control)
-    except (Stopped, Cancelled) as error:
-        control.say("error", kind="cancelled", reason=str(error))
-    except (InvalidArgument, NotFound) as error:
-        control.say("error", kind="invalid", reason=error.message)
-    except (Unavailable, Overloaded, StorageFull) as error:  # worth another attempt
-        control.say("error", kind="unavailable", reason=error.message)
-    except WintergardenError as error:
-        control.say("error", kind="failed", reason=error.message)
-    except Exception as error:
-        traceback.print_exc()
-        control.say("error", kind=_kind(error), reason=f"{type(error).__name__}: {error}")
-    else:
-        control.say("result", **result)
-        return 0
-    return 1
-
-
-def _runner(kind: str) -> Run:
-    if kind not in MODULES:
-        there_are = ", ".join(MODULES)
-        raise InvalidArgument(f"no kind of job {kind!r}; there are {there_are}", field="kind")
-    run: Run = importlib.import_module(MODULES[kind]).run
-    return run
-
-
-def _kind(error: Exception) -> str:
-    """Memory may be there next time, when its other users have gone; so may a disk that failed."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "memory"
-    return "unavailable" if isinstance(error, OSError) else "failed"
+    return serve(control, text, MODULES, DEFAULT_KIND)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,3 @@ def find_published(store_uri: str, job: JobRecord) -> Manifest | None:
     except WintergardenError as exc:
         _log.warning("earlier publication not looked up", job=job.id, error=exc.message)
         return None
-
-
-def forget_published(store_uri: str, job_id: str) -> None:
-    """The version stays; that it is this job's is only in its own manifest from now on."""
-    open_store(store_uri).forget_publication(job_id)

@@ -16,13 +16,11 @@ import torch
 
 from trainer.checkpoint import Origin
 from trainer.checkpointer import Checkpointer, restore
-from trainer.control import Control
 from trainer.data.dataset import Dataset
 from trainer.data.registry import describe, load
 from trainer.distributed import joined
 from trainer.export.publish import publish
 from trainer.export.release import make_release
-from trainer.leftovers import sweep_superseded
 from trainer.order import TrainingOrder, parse_training_order
 from trainer.recipes.classification import Trained, train
 from trainer.recipes.device import choose_device
@@ -36,6 +34,8 @@ from wintergarden.store import Manifest, open_store
 from wintergarden.store.datasets import open_datasets
 from wintergarden.store.job_files import JobFiles, open_job_files
 from wintergarden.store.promotion import check_conditions, check_variants, parse_conditions
+from wintergarden.worker.control import Control
+from wintergarden.worker.leftovers import sweep_superseded
 
 # Shares of the whole job, for progress: training takes nearly all of it.
 DATA_END, TRAIN_END, EXPORT_END = 0.03, 0.9, 0.98

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import child
-from trainer.control import Control
+from wintergarden.worker.control import Control
 
 _folder = Path(sys.argv.pop(1))
 _read_order, _check = Control.read_order, Control.check

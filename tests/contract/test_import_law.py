@@ -31,9 +31,10 @@ BREACHES = {
         ("gateway", "import redis"),
         ("wintergarden/client", "import redis"),
     ],
-    "celery only under wintergarden.jobs and in worker entry points": [
+    "celery only under wintergarden.jobs and wintergarden.worker": [
         ("gateway", "import celery"),
         ("wintergarden/service", "import celery"),
+        ("trainer", "import celery"),
     ],
     "onnxruntime only under wintergarden.runtime": [
         ("services/inference", "import onnxruntime"),

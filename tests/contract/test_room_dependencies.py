@@ -34,7 +34,7 @@ ROOMS = {
         "inference,cpu",
         {"torch", "celery", "redis", "onnxscript"},
     ),
-    "explanation": ("services.explanation", "explanation,cpu", {"torch", "celery", "redis"}),
+    "explanation": ("services.explanation", "explanation,cpu", {"torch", "onnxscript"}),
     "trainer": ("trainer", "trainer,cpu", {"jsonschema", "shap", "captum"}),
     "gateway": ("gateway", "gateway", {"torch", "onnxruntime", "matplotlib"}),
 }

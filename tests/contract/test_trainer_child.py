@@ -143,7 +143,7 @@ def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"architecture": "resnet"}, "no architecture 'resnet'; there are lenet5, mlp"),
+        ({"architecture": "resnet"}, "no architecture 'resnet'; there are alexnet, "),
         ({"dataset": "cifar"}, "no data set 'cifar'"),
         ({"architecture": "lenet5"}, "cannot be trained on 'wine'"),
         ({"hyperparameters": {"epochs": -1}}, "'epochs': got -1; allowed is an integer ≥ 1"),
@@ -187,7 +187,7 @@ def test_a_step_that_hangs_does_not_outlive_its_supervisor() -> None:
         [
             sys.executable,
             "-c",
-            "import time; from trainer.control import Control; "
+            "import time; from wintergarden.worker.control import Control; "
             "Control(last_step_s=0.5).listen(None); time.sleep(600)",
         ],
         stdin=subprocess.PIPE,

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from trainer.order import Order
 from wintergarden.store.dataset_uploads import validate_digest
 from wintergarden.store.datasets import validate_dataset_name
 from wintergarden.store.preparation import (
@@ -15,6 +14,7 @@ from wintergarden.store.preparation import (
     check_format,
     make_options,
 )
+from wintergarden.worker.order import Order
 
 MEMORY_MB = 4096
 SECONDS = 3600.0

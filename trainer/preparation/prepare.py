@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from trainer.control import Control
 from trainer.data.dataset import Array
 from trainer.data.prepared import write_prepared
 from trainer.preparation.examples import TEST, TRAIN, VALIDATION, Examples, Tick
@@ -26,6 +25,7 @@ from wintergarden.store.datasets import PREPARED, open_datasets
 from wintergarden.store.directory import translate
 from wintergarden.store.manifest import FileInfo
 from wintergarden.store.preparation import Format, PreparationOptions
+from wintergarden.worker.control import Control
 
 # Shares of the whole job, for progress.
 FETCH_END, READ_END, WRITE_END = 0.1, 0.8, 0.95

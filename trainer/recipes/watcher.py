@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wintergarden.worker.control import Stopped
 
-class Stopped(Exception):
-    """Training was asked to stop, at a step's end."""
+__all__ = ["Checkpointable", "Stopped", "Watcher"]
 
 
 class Checkpointable(Protocol):

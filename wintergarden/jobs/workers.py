@@ -25,6 +25,7 @@ class Worker:
         running: jobs it runs now.
         memory_mb: mebibytes a job may need here; 0 is not known.
         devices: what it computes on, for people.
+        methods: of explanations that it does, each `<kind>:<name>`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Worker:
     running: int = 0
     memory_mb: int = 0
     devices: Sequence[str] = ("cpu",)
+    methods: Sequence[str] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from trainer.duties import TrainerDuties
 from trainer.settings import Settings
-from trainer.standby import Standby
-from trainer.supervisor import Supervision
 from trainer.testing import WorkerProcess, scripted
 from wintergarden.jobs import JobRecord, Jobs
 from wintergarden.jobs.testing import ValkeyServer, free_port
+from wintergarden.worker.standby import Standby
+from wintergarden.worker.supervisor import Supervision
 
 SCRIPTED = f"{sys.executable} {shlex.quote(str(Path(__file__).with_name('scripted_child.py')))}"
 
@@ -73,7 +74,9 @@ def supervise(jobs: Jobs, settings: Settings) -> Callable[..., JobRecord]:
         attempt = jobs.claim(job.id, "worker-1", used.lease_s)
         assert attempt
         standby = Standby(used.child_arguments, is_warm=False)
-        Supervision(attempt, used, standby, stopping or threading.Event()).run()
+        is_stopping = stopping or threading.Event()
+        duties = TrainerDuties(used, jobs)
+        Supervision(attempt, used, standby, duties, is_stopping=is_stopping).run()
         return jobs.get(job.id)
 
     return run

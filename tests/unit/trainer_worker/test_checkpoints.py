@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from trainer.leftovers import sweep_ended, sweep_superseded
+from trainer.duties import TrainerDuties
 from trainer.settings import Settings
-from trainer.standby import Standby
-from trainer.supervisor import Supervision
 from trainer.testing import bodies, eventually, scripted
 from wintergarden.jobs import JobRecord, Jobs, JobState, LogWritten
 from wintergarden.jobs.events import CheckpointKept
 from wintergarden.jobs.testing import ValkeyServer
 from wintergarden.store.job_files import open_job_files
+from wintergarden.worker.leftovers import sweep_ended, sweep_superseded
+from wintergarden.worker.standby import Standby
+from wintergarden.worker.supervisor import Supervision
 
 Supervise = Callable[..., JobRecord]
 LONG = {"steps": 10_000, "step_s": 0.01}
@@ -135,7 +136,10 @@ def test_a_checkpoint_of_a_superseded_attempt_is_not_named(
     old = jobs.claim(job.id, "worker-1", settings.lease_s)
     assert old
     standby = Standby(settings.child_arguments, is_warm=False)
-    thread = threading.Thread(target=Supervision(old, settings, standby, threading.Event()).run)
+    duties = TrainerDuties(settings, jobs)
+    thread = threading.Thread(
+        target=Supervision(old, settings, standby, duties, is_stopping=threading.Event()).run
+    )
     thread.start()
     eventually(lambda: jobs.get(job.id).checkpoint_step >= 3)
     server.expire_lease(job.id)

@@ -10,7 +10,7 @@ import time
 # A call that keeps every other thread from running, as some of an export do.
 _BUSY = """
 import ctypes, sys, time
-from trainer.control import Control
+from wintergarden.worker.control import Control
 control = Control()
 control.listen(time.time() + 1.0)
 print("listening", file=sys.stderr, flush=True)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.retention import Retention
 from trainer.settings import Settings
 from trainer.testing import WorkerProcess, bodies, ended, eventually, has_ended, running, scripted
 from wintergarden.jobs import Jobs, JobState, LogWritten
 from wintergarden.store.job_files import jobs_with_files, open_job_files
+from wintergarden.worker.retention import Retention
 
 StartWorker = Callable[..., WorkerProcess]
 DAY_S = 86_400.0

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from trainer.memory import MIB, available_memory_mb, used_by_group
 from trainer.testing import eventually
 from wintergarden.jobs import JobRecord, JobState
+from wintergarden.worker.memory import MIB, available_memory_mb, used_by_group
 
 Supervise = Callable[..., JobRecord]
 

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 
-from trainer.messages import Log, Metrics, Progress, parse
-from trainer.relay import Allowance, Relay
 from wintergarden.jobs import Attempt, Body, LogWritten, MetricsReported, Progressed
+from wintergarden.worker.messages import Log, Metrics, Progress, parse
+from wintergarden.worker.relay import Allowance, Relay
 
 
 class Notebook:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.child_process import ChildProcess
-from trainer.standby import Standby, newest_source
 from trainer.testing import eventually, has_ended
+from wintergarden.worker.child_process import ChildProcess
+from wintergarden.worker.standby import Standby, newest_source
 
 # Says who it is and what it was told; with --warm it says so.
 ECHO = (
@@ -92,10 +92,10 @@ def test_one_that_is_older_than_the_code_is_replaced(
 
 
 def test_the_code_is_that_of_the_trainer_and_of_what_it_imports() -> None:
-    import trainer.supervisor
     import wintergarden.errors
+    import wintergarden.worker.supervisor
 
-    for module in (trainer.supervisor, wintergarden.errors):
+    for module in (wintergarden.worker.supervisor, wintergarden.errors):
         assert module.__file__
         assert newest_source() >= Path(module.__file__).stat().st_mtime
 
@@ -121,7 +121,7 @@ def test_a_real_one_ends_with_its_worker(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv(KEY, "redis://:secret@127.0.0.1/0")
     code = (
         "import sys, time\n"
-        "from trainer.standby import Standby\n"
+        "from wintergarden.worker.standby import Standby\n"
         "standby = Standby([sys.executable, '-m', 'trainer.child'])\n"
         "standby.prepare()\n"
         "print(standby._waiting.pid, flush=True)\n"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.duties import TrainerDuties
 from trainer.settings import Settings
-from trainer.standby import Standby
-from trainer.supervisor import Supervision
 from trainer.testing import bodies, eventually, has_ended, scripted, states_of
 from wintergarden.jobs import (
     JobRecord,
@@ -23,6 +22,8 @@ from wintergarden.jobs import (
 )
 from wintergarden.jobs.testing import ValkeyServer
 from wintergarden.store import Lineage, ManifestFields, TensorInfo, open_store
+from wintergarden.worker.standby import Standby
+from wintergarden.worker.supervisor import Supervision
 
 Supervise = Callable[..., JobRecord]
 
@@ -145,8 +146,11 @@ def test_a_superseded_attempt_publishes_nothing(
     assert old
     ends: list[JobState | None] = []
     standby = Standby(settings.child_arguments, is_warm=False)
+    duties = TrainerDuties(settings, jobs)
     thread = threading.Thread(
-        target=lambda: ends.append(Supervision(old, settings, standby, threading.Event()).run())
+        target=lambda: ends.append(
+            Supervision(old, settings, standby, duties, is_stopping=threading.Event()).run()
+        )
     )
     thread.start()
     eventually(lambda: jobs.get(job.id).phase == "train")
@@ -188,7 +192,11 @@ def test_what_an_earlier_attempt_published_is_not_trained_again(
     second = jobs.claim(job.id, "worker-2", 30.0)
     assert second
     standby = Standby(settings.child_arguments, is_warm=False)
-    assert Supervision(second, settings, standby, threading.Event()).run() == JobState.SUCCEEDED
+    duties = TrainerDuties(settings, jobs)
+    assert (
+        Supervision(second, settings, standby, duties, is_stopping=threading.Event()).run()
+        == JobState.SUCCEEDED
+    )
     finished = jobs.get(job.id)
     assert (finished.model_version, finished.metrics) == (1, {"epochs": 2.0})
     assert not (store / f"{job.id}-2.pid").exists()
