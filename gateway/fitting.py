@@ -25,4 +25,12 @@ def refusal(architecture: Entry, dataset: Entry) -> str:
                 f"its images must be square and at most {side} pixels wide, these are "
                 f"{width}x{height}"
             )
+    least = architecture.get("min_image_side")
+    if least is not None:
+        height, width = dataset["input_shape"][1:]
+        if height != width and min(height, width) < least:
+            return (
+                f"its images must be square or at least {least} pixels wide and high, these are "
+                f"{width}x{height}"
+            )
     return ""

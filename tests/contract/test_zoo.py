@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.data.dataset import Dataset
@@ -17,90 +20,139 @@ from trainer.export.graph import ServedClassifier, export
 from trainer.export.parity import check_parity, run_onnx
 from trainer.recipes.classification import Trained, prepare
 from trainer.zoo import registry
+from trainer.zoo.alexnet import AlexNet, PaperAlexNet
+from trainer.zoo.googlenet import GoogLeNet, PaperGoogLeNet
 from trainer.zoo.lenet5 import LeNet5
 from trainer.zoo.mlp import MLP
+from trainer.zoo.resnet import ResNet18, ResNet50
+from trainer.zoo.vgg import VGG11, VGG13, VGG16, VGG19
 from wintergarden.errors import DataLoss, Unsupported
 from wintergarden.runtime import RuntimeOptions, open_session
 
 NAMES = sorted(registry.architectures())
-PAIRS = [
-    (name, info.name)
-    for name, architecture in registry.architectures().items()
-    for info in datasets().values()
-    if not architecture.refusal(info)
-]
+
+# What makes each small and free of chance; a variant is a line of its own.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "alexnet": ("alexnet", {"width": 0.06, "dropout": 0.0}),
+    "alexnet-paper": ("alexnet", {"width": 0.06, "dropout": 0.0, "variant": "paper"}),
+    "googlenet": ("googlenet", {"width": 0.1, "dropout": 0.0}),
+    "googlenet-paper": ("googlenet", {"width": 0.1, "dropout": 0.0, "variant": "paper"}),
+    "resnet18": ("resnet18", {"width": 0.1}),
+    "resnet50": ("resnet50", {"width": 0.05}),
+    **{f"vgg{n}": (f"vgg{n}", {"width": 0.1, "dropout": 0.0}) for n in (11, 13, 16, 19)},
+    **{name: (name, {}) for name in ("lenet5", "mlp")},
+}
+
+
+def test_every_architecture_has_a_small_configuration() -> None:
+    assert {name for name, _ in CASES.values()} == set(NAMES)
 
 
 def smallest_set(name: str) -> Dataset:
     architecture = registry.find(name)
     fitting = [info for info in datasets().values() if not architecture.refusal(info)]
-    return load(min(fitting, key=lambda info: info.split_sizes["train"]).name)
+    return loaded(min(fitting, key=lambda info: info.split_sizes["train"]).name)
 
 
-def untrained(name: str, dataset: Dataset) -> Trained:
+@cache
+def loaded(name: str) -> Dataset:
+    return load(name)
+
+
+def untrained(name: str, dataset: Dataset, values: Mapping[str, Any] | None = None) -> Trained:
     architecture = registry.find(name)
-    trained = prepare(architecture, architecture.hyperparameters(), dataset, seed=0)
+    hyperparameters = architecture.hyperparameters.parse(values or {})
+    trained = prepare(architecture, hyperparameters, dataset, seed=0)
     trained.network.eval()
     return trained
 
 
-def logits(trained: Trained, inputs: Any) -> torch.Tensor:
-    answer: torch.Tensor = trained.network(trained.preprocessing(torch.from_numpy(inputs)))
+def small(case: str) -> Trained:
+    name, values = CASES[case]
+    return untrained(name, smallest_set(name), values)
+
+
+def logits(trained: Trained, inputs: Any) -> Tensor:
+    answer: Tensor = trained.network(trained.preprocessing(torch.from_numpy(inputs)))
     return answer
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_one_logit_a_class(name: str) -> None:
-    dataset = smallest_set(name)
-    answer = logits(untrained(name, dataset), dataset.test.inputs[:5])
-    assert answer.shape == (5, len(dataset.info.class_labels))
+def loss(trained: Trained, rows: int) -> Tensor:
+    """In training, with auxiliary classifiers as the recipe weighs them."""
+    part = trained.dataset.train
+    answers = trained.network(trained.preprocessing(torch.from_numpy(part.inputs[:rows])))
+    labels = torch.from_numpy(part.labels[:rows])
+    main, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
+    assert all(logits.shape == main.shape for logits in auxiliary)
+    weight = getattr(trained.network, "auxiliary_weight", 0.0)
+    summed = functional.cross_entropy(main, labels)
+    for other in auxiliary:
+        summed = summed + weight * functional.cross_entropy(other, labels)
+    return summed
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_logit_a_class(case: str) -> None:
+    trained = small(case)
+    answer = logits(trained, trained.dataset.test.inputs[:5])
+    assert answer.shape == (5, len(trained.dataset.info.class_labels))
     assert answer.isfinite().all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_is_its_rows(name: str) -> None:
-    dataset = smallest_set(name)
-    trained = untrained(name, dataset)
+@pytest.mark.parametrize("case", CASES)
+def test_a_batch_is_its_rows(case: str) -> None:
+    trained = small(case)
+    inputs = trained.dataset.test.inputs
     with torch.no_grad():
-        together = logits(trained, dataset.test.inputs[:6])
-        alone = torch.cat([logits(trained, dataset.test.inputs[i : i + 1]) for i in range(6)])
+        together = logits(trained, inputs[:6])
+        alone = torch.cat([logits(trained, inputs[i : i + 1]) for i in range(6)])
     torch.testing.assert_close(together, alone)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    dataset = smallest_set(name)
-    trained = untrained(name, dataset)
+@pytest.mark.parametrize("case", CASES)
+def test_every_parameter_gets_a_gradient(case: str) -> None:
+    trained = small(case)
     trained.network.train()
-    batch = dataset.train.inputs[:32]
-    labels = torch.from_numpy(dataset.train.labels[:32])
-    functional.cross_entropy(logits(trained, batch), labels).backward()
+    loss(trained, 32).backward()
     for parameter, tensor in trained.network.named_parameters():
         assert tensor.grad is not None, parameter
         assert tensor.grad.abs().sum() > 0, parameter
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_can_learn_eight_examples_by_heart(name: str) -> None:
-    dataset = smallest_set(name)
-    trained = untrained(name, dataset)
+@pytest.mark.parametrize("case", CASES)
+def test_it_can_learn_eight_examples_by_heart(case: str) -> None:
+    trained = small(case)
     trained.network.train()
-    inputs, labels = dataset.train.inputs[:8], torch.from_numpy(dataset.train.labels[:8])
-    optimizer = torch.optim.Adam(trained.network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(
+        trained.network.parameters(), lr=1e-3 if case.startswith("vgg") else 3e-3
+    )
     losses = []
     for _ in range(100):
         optimizer.zero_grad()
-        loss = functional.cross_entropy(logits(trained, inputs), labels)
-        loss.backward()
+        step_loss = loss(trained, 8)
+        step_loss.backward()
         optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.1 * losses[0]
+        losses.append(step_loss.item())
+        if losses[-1] < 0.1 * losses[0]:
+            return
+    pytest.fail(f"from {losses[0]} to {losses[-1]}")
 
 
-@pytest.mark.parametrize(("name", "dataset_name"), PAIRS)
-def test_the_export_is_the_network(name: str, dataset_name: str) -> None:
-    dataset = load(dataset_name)
-    served = ServedClassifier(untrained(name, dataset)).eval()
+@pytest.mark.parametrize("case", CASES)
+def test_the_export_is_the_network(case: str) -> None:
+    check_export(small(case))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"), [("lenet5", "mnist-5k"), ("mlp", "wine"), ("mlp", "digits")]
+)
+def test_the_export_is_the_network_on_other_sets(name: str, dataset: str) -> None:
+    check_export(untrained(name, loaded(dataset)))
+
+
+def check_export(trained: Trained) -> None:
+    dataset = trained.dataset
+    served = ServedClassifier(trained).eval()
     example = torch.from_numpy(dataset.train.inputs[:2])
     model = export(served, example, dataset.info.input_name)
     session = open_session(model.SerializeToString(), RuntimeOptions(device="cpu"))
@@ -109,6 +161,7 @@ def test_the_export_is_the_network(name: str, dataset_name: str) -> None:
     assert [spec.shape[0] for spec in (*session.inputs, *session.outputs)] == [-1, -1, -1]
     probabilities = run_onnx(session, dataset.test.inputs[:7])["probabilities"]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert not [t.name for t in model.graph.initializer if "aux" in t.name]
     text = str(model)
     assert ".py" not in text, "source paths in the artefact"
 
@@ -131,17 +184,67 @@ def test_it_names_its_source(name: str) -> None:
 
 
 COUNTS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "alexnet": (AlexNet, 61_100_840),
+    "alexnet-paper": (PaperAlexNet, 60_965_224),
+    "googlenet": (GoogLeNet, 13_004_888),
+    "googlenet-paper": (PaperGoogLeNet, 13_378_280),
     "lenet5": (LeNet5, 61_706),
     "mlp": (lambda: MLP(in_features=30, num_classes=2), 4_130),
+    "resnet18": (ResNet18, 11_689_512),
+    "resnet50": (ResNet50, 25_557_032),
+    "vgg11": (VGG11, 132_863_336),
+    "vgg13": (VGG13, 133_047_848),
+    "vgg16": (VGG16, 138_357_544),
+    "vgg19": (VGG19, 143_667_240),
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_parameter_counts_are_as_documented(name: str) -> None:
-    create, parameters = COUNTS[name]
-    assert sum(p.numel() for p in create().parameters()) == parameters
-    documented = type(create()).__doc__ or ""
-    assert f"{parameters:_}".replace("_", " ") in documented
+def abstract(case: str) -> nn.Module:
+    with torch.device("meta"):  # half a gigabyte of weights that nobody looks at
+        return COUNTS[case][0]()
+
+
+def spelled(count: int) -> str:
+    return f"{count:_}".replace("_", " ")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parameter_counts_are_as_documented(case: str) -> None:
+    network, parameters = abstract(case), COUNTS[case][1]
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert spelled(parameters) in (type(network).__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("case", "served"), [("googlenet", 6_624_904), ("googlenet-paper", 6_998_552)]
+)
+def test_what_is_served_has_no_auxiliary_classifiers(case: str, served: int) -> None:
+    network = abstract(case)
+    counts = {name: p.numel() for name, p in network.named_parameters() if "aux" not in name}
+    assert sum(counts.values()) == served
+    assert spelled(served) in (type(network).__doc__ or "")
+
+
+LAYOUTS: dict[str, dict[str, list[int]]] = json.loads(
+    (Path(__file__).parent / "torchvision_layouts.json").read_text()
+)
+"""Keys and shapes of torchvision's state dicts, which its weights have."""
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_it_takes_the_weights_of_torchvision(name: str) -> None:
+    has = {key: list(tensor.shape) for key, tensor in abstract(name).state_dict().items()}
+    assert has == LAYOUTS[name]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_its_head_is_what_depends_on_the_number_of_classes(case: str) -> None:
+    network = small(case).network
+    heads = getattr(network, "head", ())
+    for head in heads:
+        assert any(name.startswith(f"{head}.") for name in network.state_dict()), head
+    if CASES[case][0] in LAYOUTS:
+        assert heads
 
 
 def test_a_name_is_registered_once() -> None:

@@ -19,6 +19,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
                 "task": " or ".join(architecture.tasks),
                 "tasks": list(architecture.tasks),
                 "image_side": architecture.image_side,
+                "min_image_side": architecture.min_image_side,
                 "hyperparameters_schema": architecture.hyperparameters.schema_document(),
                 "datasets": [
                     info.name for info in datasets().values() if not architecture.refusal(info)

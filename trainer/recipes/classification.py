@@ -71,7 +71,7 @@ def prepare(
         hyperparameters=hyperparameters,
         seed=seed,
         network=architecture.network.build(hyperparameters, dataset.info).to(device),
-        preprocessing=Preprocessing(dataset, architecture.image_side).to(device),
+        preprocessing=Preprocessing(dataset, architecture.side_for(dataset.info)).to(device),
         environment=environment(device, processes),
     )
 

@@ -14,7 +14,14 @@ from trainer.data.dataset import DatasetInfo, Task
 from trainer.recipes.hyperparameters import ClassificationHyperparameters
 from wintergarden.errors import InvalidArgument, NotFound
 
-MODULES = ("trainer.zoo.lenet5", "trainer.zoo.mlp")
+MODULES = (
+    "trainer.zoo.alexnet",
+    "trainer.zoo.googlenet",
+    "trainer.zoo.lenet5",
+    "trainer.zoo.mlp",
+    "trainer.zoo.resnet",
+    "trainer.zoo.vgg",
+)
 
 _REGISTERED: dict[str, Architecture] = {}
 
@@ -47,6 +54,7 @@ class Architecture:
         hyperparameters: its own and those of the recipe that trains it.
         network: the class.
         image_side: pixels that images are brought to, by repeating and padding; None leaves them.
+        min_image_side: pixels that smaller images are brought to; larger ones are left.
     """
 
     name: str
@@ -56,6 +64,15 @@ class Architecture:
     hyperparameters: type[ClassificationHyperparameters]
     network: type[Buildable]
     image_side: int | None = None
+    min_image_side: int | None = None
+
+    def side_for(self, dataset: DatasetInfo) -> int | None:
+        """Pixels that a data set's images are brought to; None where they are left."""
+        if self.image_side is not None:
+            return self.image_side
+        if self.min_image_side is not None and min(dataset.input_shape[1:]) < self.min_image_side:
+            return self.min_image_side
+        return None
 
     def refusal(self, dataset: DatasetInfo) -> str:
         """Why it cannot be trained on a data set; an empty string where it can."""
@@ -68,6 +85,13 @@ class Architecture:
                     f"its images must be square and at most {self.image_side} pixels wide, these "
                     f"are {width}x{height}"
                 )
+        if self.min_image_side is not None:
+            height, width = dataset.input_shape[1:]
+            if height != width and min(height, width) < self.min_image_side:
+                return (
+                    f"its images must be square or at least {self.min_image_side} pixels wide and "
+                    f"high, these are {width}x{height}"
+                )
         return ""
 
 
@@ -79,6 +103,7 @@ def register(
     tasks: tuple[Task, ...],
     hyperparameters: type[ClassificationHyperparameters],
     image_side: int | None = None,
+    min_image_side: int | None = None,
 ) -> Callable[[Network], Network]:
     """Adds the decorated class to the architectures; `Architecture` says what the words mean.
 
@@ -97,6 +122,7 @@ def register(
             hyperparameters=hyperparameters,
             network=cast("type[Buildable]", network),
             image_side=image_side,
+            min_image_side=min_image_side,
         )
         return network
 
