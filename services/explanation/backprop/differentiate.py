@@ -46,13 +46,13 @@ def differentiate(
         _require_float(graph, name, field)
     _require_free(graph, [cotangent_name(target), *map(gradient_name, sources)])
     if target not in sources:
-        graph.lower(sources, target, rules)
+        graph.lower(sources, [target], rules)
 
     builder = Builder(graph.tensors() | {n.name for n in graph.model.graph.node})
     info = graph.info(target)
     cotangent = Value(builder, cotangent_name(target), info.type.tensor_type.elem_type)
     tape = Tape(graph, builder, rules)
-    tape.backward(target, cotangent, sources)
+    tape.backward({target: cotangent}, sources)
 
     for source in sources:
         gradient = tape.gradient(source)

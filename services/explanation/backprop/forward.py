@@ -16,6 +16,7 @@ from onnx import (
     version_converter,
 )
 
+from services.explanation.backprop.captures import captures, reads
 from services.explanation.backprop.lowering import (
     expand,
     inline_local_functions,
@@ -105,29 +106,51 @@ class ForwardGraph:
         """Whether a gradient can flow through a tensor: floats, and integers of QuantizeLinear."""
         return self.is_float(tensor) or tensor in self._straight_through
 
-    def path(self, sources: Collection[str], output: str) -> list[onnx.NodeProto]:
-        """The nodes through which `output` depends differentiably on `sources`, in order."""
+    def branch(self, branch: onnx.GraphProto) -> ForwardGraph:
+        """A branch of an If as a graph of its own, fed with what it takes from around it."""
+        outside = sorted(captures(branch))
+        initializers = {t.name: t for t in self.model.graph.initializer}
+        fed = [self._info[n] for n in outside if n in self._info and n not in initializers]
+        graph = helper.make_graph(
+            branch.node,
+            branch.name,
+            fed,
+            branch.output,
+            [*branch.initializer, *(initializers[n] for n in outside if n in initializers)],
+            value_info=branch.value_info,
+        )
+        return ForwardGraph(
+            helper.make_model(
+                graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version
+            )
+        )
+
+    def path(self, sources: Collection[str], outputs: Collection[str]) -> list[onnx.NodeProto]:
+        """The nodes through which `outputs` depend differentiably on `sources`, in order."""
         active = set(sources)
         downstream = []
         for node in self.model.graph.node:
             if active.intersection(reads(node)):
                 downstream.append(node)
                 active.update(o for o in node.output if o and self.carries(o))
-        wanted, path = {output}, []
+        wanted, path = set(outputs), []
         for node in reversed(downstream):
             if wanted.intersection(node.output):
                 wanted.update(reads(node) & active)
                 path.append(node)
         return path[::-1]
 
-    def lower(self, sources: Collection[str], output: str, rules: Collection[str]) -> None:
+    def lower(
+        self, sources: Collection[str], outputs: Collection[str], rules: Collection[str]
+    ) -> None:
         """Expand operators on the path that have no rule but are ONNX functions of simpler ones.
 
         Raises:
             Unsupported: operators remain that have neither, all of them named.
         """
         while True:
-            missing = [n for n in self.path(sources, output) if key_of(n) not in rules]
+            known = {"If", *rules}  # branches are looked into when their turn comes
+            missing = [n for n in self.path(sources, outputs) if key_of(n) not in known]
             functions = {n.op_type for n in missing if is_function(n, self.opset)}
             if stuck := [n for n in missing if n.op_type not in functions]:
                 raise refuse(stuck, "no backward rule")
@@ -139,23 +162,6 @@ class ForwardGraph:
             self._index()
             if functions <= still:
                 raise refuse(missing, "its function body cannot be expanded")
-
-
-def reads(node: onnx.NodeProto) -> set[str]:
-    """Every tensor a node uses, those its subgraphs capture from outside included."""
-    names = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs]:
-            names |= _captures(graph)
-    return names
-
-
-def _captures(graph: onnx.GraphProto) -> set[str]:
-    used: set[str] = {v.name for v in graph.output}
-    for node in graph.node:
-        used |= reads(node)
-    own = {o for node in graph.node for o in node.output}
-    return used - own - {v.name for v in graph.input} - {t.name for t in graph.initializer}
 
 
 def _constant(node: onnx.NodeProto) -> TensorProto | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ class Operation:
         outputs: Its outputs.
         build: Appends backward nodes.
         constant_of: The array behind a tensor name, or None when it is computed.
-        gradient_of: The gradient by one of the outputs, zeros where nothing depends on it.
+        gradient_of: The gradient by one of the outputs, None where nothing depends on it.
+        active: Names of the tensors that depend on what is differentiated by.
     """
 
     node: onnx.NodeProto
@@ -32,7 +33,8 @@ class Operation:
     outputs: tuple[Value, ...]
     build: Builder
     constant_of: Callable[[str], npt.NDArray[Any] | None]
-    gradient_of: Callable[[Value], Value]
+    gradient_of: Callable[[Value], Value | None]
+    active: Collection[str]
 
     def attribute(self, name: str, default: Any = None) -> Any:
         for attribute in self.node.attribute:
@@ -44,6 +46,13 @@ class Operation:
     def has_input(self, index: int) -> bool:
         return index < len(self.inputs) and bool(self.inputs[index])
 
+    def is_active(self, index: int) -> bool:
+        """Whether the input at `index` depends on what is differentiated by."""
+        return self.has_input(index) and self.inputs[index].name in self.active
+
+    def gradient_or_zeros(self, output: Value) -> Value:
+        return self.gradient_of(output) or output.zeros_like()
+
     def constant(self, index: int) -> npt.NDArray[Any] | None:
         """The array at an input if it is an initialiser or a Constant node, else None."""
         return self.constant_of(self.inputs[index].name) if self.has_input(index) else None
@@ -53,7 +62,8 @@ class Operation:
         while len(self.node.output) <= index:
             self.node.output.append("")
         if not self.node.output[index]:
-            self.node.output[index] = f"{self.outputs[0].name}.output{index}"
+            first = next(name for name in self.node.output if name)
+            self.node.output[index] = f"{first}.output{index}"
         return Value(self.build, self.node.output[index], elem_type)
 
     def again(self, first: Value) -> Value:

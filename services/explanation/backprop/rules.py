@@ -18,6 +18,10 @@ Gradients = Sequence[Value | None]
 Rule = Callable[[Operation, Value], Gradients]
 
 
+ANSWER_FOR_ALL_OUTPUTS = frozenset({"Split", "LSTM", "GRU", "RNN"})
+"""Operators whose rules look at the gradients by all outputs, not by the first alone."""
+
+
 class RuleTable(Mapping[str, Rule]):
     """An immutable-by-habit mapping that fills itself through its decorator.
 

@@ -14,6 +14,7 @@ from services.explanation.backprop.operators import (
     normalisation,
     pooling,
     quantisation,
+    recurrent,
     reduction,
     resizing,
     shape,
@@ -53,6 +54,7 @@ GRADIENT = RuleTable(
     resizing.rules,
     einsum.rules,
     quantisation.rules,
+    recurrent.rules,
 )
 
 RULES = MappingProxyType(

@@ -6,14 +6,15 @@ JMLR 18 (2018), §3.2. https://arxiv.org/abs/1502.05767
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 
+from services.explanation.backprop.control_flow import branches
 from services.explanation.backprop.forward import ForwardGraph
 from services.explanation.backprop.lowering import key_of
 from services.explanation.backprop.operation import Operation, refuse
-from services.explanation.backprop.rules import Rule
+from services.explanation.backprop.rules import ANSWER_FOR_ALL_OUTPUTS, Rule
 from services.explanation.backprop.values import Builder, Value
 
 
@@ -26,11 +27,11 @@ class Tape:
         self._rules = rules
         self._gradients: dict[str, list[Value]] = {}
 
-    def backward(self, output: str, cotangent: Value, sources: Collection[str]) -> None:
-        """Fill in ∂⟨cotangent, output⟩/∂t for every tensor t between `sources` and `output`."""
-        path = self._graph.path(sources, output)
+    def backward(self, cotangents: Mapping[str, Value], sources: Collection[str]) -> None:
+        """Fill in ∂Σ⟨cotangent, output⟩/∂t for every tensor t between `sources` and the outputs."""
+        path = self._graph.path(sources, cotangents)
         active = set(sources).union(*(node.output for node in path))
-        self._gradients = {output: [cotangent]}
+        self._gradients = {output: [cotangent] for output, cotangent in cotangents.items()}
         for node in reversed(path):
             if any(o in self._gradients for o in node.output):
                 self._propagate(node, active)
@@ -45,15 +46,25 @@ class Tape:
         return arrived[0]
 
     def _propagate(self, node: onnx.NodeProto, active: Collection[str]) -> None:
+        if node.op_type == "If":
+            arrived = {o: g for o in node.output if (g := self.gradient(o)) is not None}
+            for name, value in branches(self._graph, node, arrived, active, self._differentiated):
+                self._gradients.setdefault(name, []).append(value)
+            return
         op = Operation(
             node=node,
             inputs=tuple(self._graph.value(self._build, name) for name in node.input),
             outputs=tuple(self._graph.value(self._build, name) for name in node.output),
             build=self._build,
             constant_of=self._graph.constant,
-            gradient_of=self._gradient_or_zeros,
+            gradient_of=lambda value: self.gradient(value.name),
+            active=active,
         )
-        gradients = self._rules[key_of(node)](op, self._gradient_or_zeros(op.outputs[0]))
+        if node.op_type not in ANSWER_FOR_ALL_OUTPUTS:
+            for index, name in enumerate(node.output[1:], start=1):
+                if name in self._gradients:
+                    raise refuse([node], f"no rule for a gradient by its output {index} ('{name}')")
+        gradients = self._rules[key_of(node)](op, op.gradient_or_zeros(op.outputs[0]))
         for index, name in enumerate(node.input):
             if name not in active or not self._graph.carries(name):
                 continue
@@ -63,5 +74,12 @@ class Tape:
             if gradient is not None:
                 self._gradients.setdefault(name, []).append(gradient)
 
-    def _gradient_or_zeros(self, value: Value) -> Value:
-        return self.gradient(value.name) or value.zeros_like()
+    def _differentiated(
+        self, branch: ForwardGraph, cotangents: Mapping[str, Value], sources: Sequence[str]
+    ) -> list[Value | None]:
+        """The same rules on a branch of this graph; its nodes go to the cotangents' builder."""
+        branch.lower(sources, cotangents, self._rules)
+        (builder,) = {value.builder for value in cotangents.values()}
+        inner = Tape(branch, builder, self._rules)
+        inner.backward(cotangents, sources)
+        return [inner.gradient(source) for source in sources]

@@ -7,7 +7,7 @@ graph serves every batch size and length; ONNX Runtime folds those that turn out
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from services.explanation.backprop.captures import reads
 from wintergarden.errors import Unsupported
 
 Dim = int | str | None
@@ -164,14 +165,20 @@ class Value:
 class Builder:
     """Collects nodes and constants under names that cannot clash with the forward graph's."""
 
-    def __init__(self, taken: Iterable[str]) -> None:
+    def __init__(self, taken: Iterable[str], prefix: str = "backward") -> None:
         names = set(taken)
-        self._prefix = "backward"
+        self._prefix = prefix
         while any(name.startswith(f"{self._prefix}/") for name in names):
             self._prefix += "_"
+        self._bodies = 0
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._constants: dict[tuple[bytes, str, tuple[int, ...]], Value] = {}
+
+    def nested(self) -> Builder:
+        """For the body of a loop or a branch, whose names must differ from those around it."""
+        self._bodies += 1
+        return Builder([], prefix=f"{self._prefix}/body_{self._bodies}")
 
     def emit(
         self, operator: str, *inputs: Value, elem_type: int | None = None, **attributes: Any
@@ -222,13 +229,57 @@ class Builder:
     def concat(self, parts: Sequence[Value], axis: int = 0) -> Value:
         return parts[0] if len(parts) == 1 else self.emit("Concat", *parts, axis=axis)
 
+    def scan(
+        self,
+        step: Callable[[list[Value], list[Value]], tuple[list[Value], list[Value]]],
+        states: Sequence[Value],
+        series: Sequence[Value],
+        *,
+        is_backwards: bool,
+    ) -> tuple[list[Value], list[Value]]:
+        """A loop over the first axis of `series`: no unrolling, memory linear in the length.
+
+        Args:
+            step: (states, elements) to (next states, answers), written as arithmetic; it may use
+                tensors from around the loop.
+            states: Where the loop starts.
+            series: [T, …] each.
+            is_backwards: From the last element to the first; answers stay where their elements are.
+
+        Returns:
+            The last states, and the answers as series.
+        """
+        body = self.nested()
+        formal = [Value(body, f"{body._prefix}/in_{i}", v.elem_type)
+                  for i, v in enumerate([*states, *series])]  # fmt: skip
+        after, answers = step(formal[: len(states)], formal[len(states) :])
+        results = [body.emit("Identity", value) for value in [*after, *answers]]
+        graph = helper.make_graph(
+            body.nodes,
+            "step",
+            [helper.make_tensor_value_info(v.name, v.elem_type, None) for v in formal],
+            [helper.make_tensor_value_info(v.name, v.elem_type, None) for v in results],
+            body.initializers,
+        )
+        outputs = self.emit_many(
+            "Scan",
+            *states,
+            *series,
+            count=len(results),
+            body=graph,
+            num_scan_inputs=len(series),
+            scan_input_directions=[int(is_backwards)] * len(series),
+            scan_output_directions=[int(is_backwards)] * len(answers),
+        )
+        return outputs[: len(states)], outputs[len(states) :]
+
     def prune(self, needed: Iterable[str]) -> None:
         """Forget every node and constant that no tensor in `needed` depends on."""
         wanted = set(needed)
         kept: list[onnx.NodeProto] = []
         for node in reversed(self.nodes):
             if wanted.intersection(node.output):
-                wanted.update(node.input)
+                wanted.update(reads(node))
                 kept.append(node)
         self.nodes = kept[::-1]
         self.initializers = [t for t in self.initializers if t.name in wanted]

@@ -247,19 +247,59 @@ def test_unknown_operators_are_named_with_their_nodes_and_the_way_out() -> None:
         differentiate(model, "x")
 
 
-def test_control_flow_that_captures_the_input_is_refused() -> None:
-    branch = helper.make_graph(
-        [helper.make_node("Mul", ["x", "x"], ["square"])],
-        "then",
+def branch_of(*nodes: onnx.NodeProto, **constants: np.ndarray) -> onnx.GraphProto:
+    return helper.make_graph(
+        nodes,
+        "branch",
         [],
-        [helper.make_tensor_value_info("square", FLOAT, None)],
+        [helper.make_tensor_value_info(nodes[-1].output[0], FLOAT, None)],
+        [numpy_helper.from_array(a, n) for n, a in constants.items()],
     )
+
+
+def test_a_choice_is_differentiated_as_it_is_made() -> None:
+    """y = x² w or 3 w; where the branch does not look at a tensor its gradient is zero."""
+    squared = branch_of(
+        helper.make_node("Mul", ["x", "x"], ["square"], name="same_name"),
+        helper.make_node("Mul", ["square", "w"], ["chosen"]),
+    )
+    plain = branch_of(helper.make_node("Mul", ["w", "three"], ["other"]), three=np.float32([3]))
     nodes = [
-        helper.make_node("If", ["yes"], ["y"], name="choice", then_branch=branch,
-                         else_branch=branch),
-    ]  # fmt: skip
-    model = graph_model(nodes, VECTOR, {"y": FLOAT}, {"yes": np.array(True)})
-    with pytest.raises(Unsupported, match=r"If \(node 'choice'\)"):
+        helper.make_node("If", ["yes"], ["c"], then_branch=squared, else_branch=plain),
+        helper.make_node("Neg", ["c"], ["y"]),
+    ]
+    inputs = {**VECTOR, "w": (FLOAT, ["n"]), "yes": (TensorProto.BOOL, [])}
+    derived = differentiate(graph_model(nodes, inputs, {"y": FLOAT}), ["x", "w"])
+    feeds = {"x": np.float32([2]), "w": np.float32([5]), "y.cotangent": np.ones(1, "f")}
+    for yes, by_x, by_w in ((True, -20, -4), (False, 0, -3)):
+        answers = run(derived, yes=np.array(yes), **feeds)
+        assert (answers["x.gradient"], answers["w.gradient"]) == (by_x, by_w)
+
+
+def test_loops_on_the_way_are_refused() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Mul", ["state", "x"], ["next"]),
+         helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, []),
+         helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("state", FLOAT, ["n"])],
+        [helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("next", FLOAT, ["n"])],
+    )  # fmt: skip
+    nodes = [helper.make_node("Loop", ["times", "", "x"], ["y"], name="again", body=body)]
+    model = graph_model(nodes, VECTOR, {"y": FLOAT}, {"times": np.array(2)})
+    with pytest.raises(Unsupported, match=r"Loop \(node 'again'\)"):
+        differentiate(model, "x")
+
+
+def test_outputs_that_a_rule_does_not_answer_for_are_refused() -> None:
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "s"], ["n", "mean"], name="norm"),
+        helper.make_node("Mul", ["n", "mean"], ["y"]),
+    ]
+    model = graph_model(nodes, {"x": (FLOAT, ["n", 2])}, {"y": FLOAT}, {"s": np.ones(2, "f")})
+    with pytest.raises(Unsupported, match=r"norm.*output 1 \('mean'\)"):
         differentiate(model, "x")
 
 

@@ -546,6 +546,6 @@ def test_equals_float64_autograd(case: Case, are_lengths_known: bool) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    covered = {case.operator for case in CASES}
+    covered = {case.operator for case in CASES} | {"LSTM", "GRU", "RNN"}  # test_recurrent_rules.py
     for table in RULES.values():
         assert set(table) <= covered, sorted(set(table) - covered)

@@ -41,7 +41,7 @@ def concat(op: Operation, g: Value) -> Gradients:
 
 @rules("Split")
 def split(op: Operation, g: Value) -> Gradients:
-    parts = [op.gradient_of(y) for y in op.outputs]
+    parts = [op.gradient_or_zeros(y) for y in op.outputs]
     return [op.build.concat(parts, axis=op.attribute("axis", 0)), None]
 
 
