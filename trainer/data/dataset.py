@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-Task = Literal["image-classification", "tabular-classification", "text-classification"]
+Task = Literal[
+    "image-classification",
+    "tabular-classification",
+    "text-classification",
+    "regression",
+    "segmentation",
+]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -26,7 +32,7 @@ class DatasetInfo:
         input_shape: of one example: (C, H, W) or (F,); () for a text.
         units: of the input's values.
         value_range: lowest and highest value there can be; None where there is none.
-        class_labels: in the order of the class indices.
+        class_labels: in the order of the class indices; of a regression, what its values are.
         split_sizes: examples in train, validation and test.
         feature_names: of a table's columns.
         uploaded_digest: what the store calls an uploaded data set for good; empty for those that
@@ -49,7 +55,13 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples (N, …) float32, or objects of `str`, and their classes (N,) int64."""
+    """Examples (N, …) float32, or objects of `str`, and what is to be learnt of each.
+
+    Attributes:
+        inputs: the examples.
+        labels: classes (N,) int64; of a regression, values (N, K) float32 in the data set's own
+            units; of a segmentation, the class of each pixel (N, H, W) int64.
+    """
 
     inputs: Array
     labels: Array
@@ -76,29 +88,45 @@ class Dataset:
         for split in (self.train, self.validation, self.test):
             for array in (split.inputs, split.labels):
                 sha256.update(f"{array.dtype.str}{array.shape}".encode())
-                sha256.update(np.ascontiguousarray(array).tobytes())
+                sha256.update(_content(array))
         return sha256.hexdigest()
 
 
+def _content(array: Array) -> bytes:
+    if array.dtype == object:  # texts, each with its end
+        return b"".join(text.encode() + b"\0" for text in array.tolist())
+    return np.ascontiguousarray(array).tobytes()
+
+
 def stratified(info: DatasetInfo, inputs: Array, labels: Array) -> Dataset:
-    """Parts of the sizes that `info` says, each with the classes' proportions; always the same.
+    """Parts of the sizes that `info` says; always the same.
 
     Args:
         info: whose split sizes add up to N.
-        inputs: (N, …), brought to float32.
-        labels: (N,) class indices.
+        inputs: (N, …), brought to float32, or objects of `str`.
+        labels: (N,) class indices, whose proportions each part has, or (N, K) values.
     """
     from sklearn.model_selection import train_test_split
 
-    sizes = info.split_sizes
+    sizes, are_classes = info.split_sizes, labels.ndim == 1
     rest, test = train_test_split(
-        np.arange(len(labels)), test_size=sizes["test"], stratify=labels, random_state=0
+        np.arange(len(labels)),
+        test_size=sizes["test"],
+        stratify=labels if are_classes else None,
+        random_state=0,
     )
     train, validation = train_test_split(
-        rest, test_size=sizes["validation"], stratify=labels[rest], random_state=0
+        rest,
+        test_size=sizes["validation"],
+        stratify=labels[rest] if are_classes else None,
+        random_state=0,
     )
+    kept = object if inputs.dtype == object else np.float32
 
     def part(indices: Array) -> Split:
-        return Split(inputs[indices].astype(np.float32), labels[indices].astype(np.int64))
+        return Split(
+            inputs[indices].astype(kept),
+            labels[indices].astype(np.int64 if are_classes else np.float32),
+        )
 
     return Dataset(info, train=part(train), validation=part(validation), test=part(test))

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from trainer.data import digits
+from trainer.data import digits, functions, scenes, tables, translations
 from trainer.data.dataset import Array, Dataset, DatasetInfo, stratified
 from trainer.data.prepared import read_prepared
-from trainer.data.tables import BREAST_CANCER, WINE, load_breast_cancer, load_wine
 from wintergarden.errors import NotFound
 from wintergarden.store.dataset_manifest import StoredDataset
 from wintergarden.store.datasets import DatasetStore
 
-Load = Callable[[], tuple[Array, Array]]
+Entry = tuple[DatasetInfo, Callable[[], Dataset]]
 
-_SETS: dict[str, tuple[DatasetInfo, Load]] = {
-    info.name: (info, load)
-    for info, load in (
-        (BREAST_CANCER, load_breast_cancer),
-        (digits.DIGITS, digits.load_digits),
-        (digits.MNIST_5K, digits.load_mnist_5k),
-        (WINE, load_wine),
-    )
-}
+
+def _cut(info: DatasetInfo, load: Callable[[], tuple[Array, Array]]) -> Entry:
+    """A data set whose parts are cut from the whole."""
+    return info, lambda: stratified(info, *load())
+
+
+_ENTRIES: tuple[Entry, ...] = (
+    _cut(tables.BREAST_CANCER, tables.load_breast_cancer),
+    _cut(tables.DIABETES, tables.load_diabetes),
+    (scenes.DIGIT_MASKS, scenes.load_digit_masks),
+    (scenes.DIGIT_SCENES, scenes.load_digit_scenes),
+    _cut(digits.DIGITS, digits.load_digits),
+    *(
+        (functions.function_info(name), partial(functions.load_function, name))
+        for name in sorted(functions.FUNCTIONS)
+    ),
+    _cut(translations.LANGUAGES, translations.load_languages),
+    _cut(digits.MNIST_5K, digits.load_mnist_5k),
+    _cut(tables.WINE, tables.load_wine),
+)
+_SETS = {info.name: (info, load) for info, load in _ENTRIES}
 
 
 def datasets() -> dict[str, DatasetInfo]:
@@ -56,8 +68,7 @@ def load(name: str, store: DatasetStore | None = None) -> Dataset:
         DataLoss: an uploaded one is corrupt.
     """
     if name in _SETS:
-        info, load_examples = _SETS[name]
-        return stratified(info, *load_examples())
+        return _SETS[name][1]()
     if store is None:
         raise _unknown(name)
     stored = _find(name, store)

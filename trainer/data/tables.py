@@ -77,6 +77,39 @@ WINE = DatasetInfo(
     ),
 )
 
+DIABETES = DatasetInfo(
+    name="diabetes",
+    summary="442 patients, 10 measurements each: how far their diabetes got in a year",
+    source="Efron, Hastie, Johnstone, Tibshirani 2004, Least angle regression; in scikit-learn",
+    task="regression",
+    input_name="features",
+    input_shape=(10,),
+    units="raw measurements",
+    value_range=None,
+    class_labels=("disease progression",),
+    split_sizes={"train": 289, "validation": 65, "test": 88},
+    feature_names=(
+        "age",
+        "sex",
+        "body mass index",
+        "blood pressure",
+        "total cholesterol",
+        "low-density lipoproteins",
+        "high-density lipoproteins",
+        "total cholesterol / HDL",
+        "log of triglycerides",
+        "blood sugar",
+    ),
+)
+
+
+def load_diabetes() -> tuple[Array, Array]:
+    """Measurements (442, 10) and progressions (442, 1)."""
+    from sklearn import datasets
+
+    bunch = datasets.load_diabetes(scaled=False)
+    return bunch.data, bunch.target[:, None]
+
 
 def load_breast_cancer() -> tuple[Array, Array]:
     """Measurements (569, 30) and classes."""
