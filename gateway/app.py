@@ -11,6 +11,9 @@ from prometheus_client import CollectorRegistry
 from gateway import admin, datasets, models, training
 from gateway.catalogue import Catalogue
 from gateway.datasets import DatasetsServicer
+from gateway.explanation import SERVICE as EXPLANATION
+from gateway.explanation import SUBMIT, ExplanationServicer
+from gateway.job_files import JobFilesServicer
 from gateway.models import ModelsServicer
 from gateway.settings import GatewaySettings
 from gateway.training import TrainingServicer
@@ -23,7 +26,6 @@ from wintergarden.store.datasets import open_datasets
 from wintergarden.store.job_files import job_file_reader
 
 INFERENCE = admin.SERVICE
-EXPLANATION = "wintergarden.v1.ExplanationService"
 
 
 class App:
@@ -48,14 +50,17 @@ class App:
         uploads = Uploads(upload_dir, settings.max_upload_bytes)
         stored = open_datasets(settings.store_uri)
         catalogue = Catalogue(jobs, stored)
+        models_store = open_store(settings.store_uri)
         files = Uploads(upload_dir / "datasets", settings.max_dataset_bytes)
         routes = [
             *TrainingServicer(jobs, catalogue).routes(),
             *DatasetsServicer(jobs, stored, files, catalogue).routes(),
-            *ModelsServicer(open_store(settings.store_uri), uploads).routes(),
+            *JobFilesServicer(training.SERVICE, jobs, settings.store_uri).routes(),
+            *ModelsServicer(models_store, uploads).routes(),
+            *ExplanationServicer(jobs, models_store, settings.store_uri).routes(),
         ]
         explanation = Upstream("explanation", settings.explanation, settings.upstream_connections)
-        routes += explanation.routes(EXPLANATION)
+        routes += explanation.routes(EXPLANATION, without={SUBMIT})
         self._upstreams = [explanation]
         refused = frozenset() if settings.admin_calls else admin.ADMIN_CALLS
         if refused:

@@ -45,7 +45,10 @@ def read_stages(text: str) -> dict[str, Stage]:
         match instruction:
             case "FROM":
                 parent, _, name = rest.partition(" AS ")
-                stage = stages[name] = Stage(parent)
+                above = stages.get(parent, Stage(""))
+                stage = stages[name] = Stage(
+                    parent, [*above.copies], above.extras, above.user, above.command
+                )
             case "COPY":
                 stage.copies += rest.split()[:-1]
             case "USER":
@@ -109,16 +112,16 @@ def test_each_command_is_a_real_module_and_its_files_are_copied(room: str) -> No
 
     assert importlib.util.find_spec(f"{stage.module}.__main__") is not None
     assert "command" not in ROOMS[room]
-    copies = [*STAGES[stage.parent].copies, *stage.copies]
-    assert [copy for copy in copies if not (ROOT / copy).exists()] == []
-    assert stage.module.replace(".", "/") in copies
+    assert [copy for copy in stage.copies if not (ROOT / copy).exists()] == []
+    module = Path(stage.module.replace(".", "/"))
+    assert {str(module), str(module.parent)} & set(stage.copies)
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_each_image_has_its_own_extra_only(room: str) -> None:
     extra, _, runtime = stage_of(room).extras.partition(",")
 
-    assert extra == ROOMS[room]["build"]["target"]
+    assert extra == ROOMS[room]["build"]["target"].removesuffix("-worker")
     assert runtime in ("", "$ORT")
     chosen = ROOMS[room]["build"].get("args", {}).get("ORT", "cpu")
     assert {extra, chosen} <= set(PYPROJECT["project"]["optional-dependencies"])
@@ -180,4 +183,4 @@ def test_only_those_who_publish_may_write_to_the_store() -> None:
         for volume in ROOMS[room]["volumes"]
         if volume.startswith("store:") and not volume.endswith(":ro")
     }
-    assert writers == {"trainer", "gateway"}
+    assert writers == {"trainer", "explanation-worker", "gateway"}

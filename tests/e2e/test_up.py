@@ -29,7 +29,7 @@ pytestmark = [
     ),
 ]
 ROOT = Path(__file__).parents[2]
-SERVICES = ("valkey", "inference", "explanation", "trainer", "gateway")
+SERVICES = ("valkey", "inference", "explanation", "trainer", "explanation-worker", "gateway")
 WINE = np.array([[13.2, 2.77, 2.51, 18.5, 96.6, 1.04, 2.55, 0.57, 1.47, 6.2, 1.05, 3.33, 820.0]])
 
 

@@ -109,7 +109,7 @@ def _tell(system: System, as_json: bool) -> None:
         )
         return
     listed = table("", "gRPC", "metrics")
-    for name in ("gateway", "inference", "explanation", "trainer"):
+    for name in ("gateway", "inference", "explanation", "trainer", "explanation-worker"):
         serving = system.ports.address(name) if name in system.ports.serving else "–"
         listed.add_row(
             f"[bold]{name}[/]", serving, f"http://{system.ports.metrics_address(name)}/metrics"

@@ -8,6 +8,7 @@ from wintergarden.client.attacks import Attack, Robustness
 from wintergarden.client.blocking import Client, JobHandle, connect
 from wintergarden.client.datasets import DatasetDescription, PreparationOptions, StoredDataset
 from wintergarden.client.explanation import Explanation, Method
+from wintergarden.client.explanation_jobs import JobOptions, JobResult
 from wintergarden.client.inference import IndexEntry, ModelMetadata, TensorInfo
 from wintergarden.client.jobs import (
     CheckpointKept,
@@ -40,6 +41,8 @@ __all__ = [
     "IndexEntry",
     "Job",
     "JobHandle",
+    "JobOptions",
+    "JobResult",
     "JobState",
     "LogWritten",
     "Method",

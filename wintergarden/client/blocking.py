@@ -12,9 +12,19 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from wintergarden.client import attacks, datasets, explanation, inference, jobs, models, training
+from wintergarden.client import (
+    attacks,
+    datasets,
+    explanation,
+    explanation_jobs,
+    inference,
+    jobs,
+    models,
+    training,
+)
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.explanation_jobs import JobResult
 from wintergarden.client.jobs import Event, Job, JobState, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
@@ -83,6 +93,10 @@ class Jobs(_Room):
     resume = _blocking(jobs.resume)
     clone = _blocking(training.clone)
     workers = _blocking(jobs.workers)
+    explain = _submitting(explanation_jobs.submit_explain)
+    attack = _submitting(explanation_jobs.submit_attack)
+    robustness = _submitting(explanation_jobs.submit_robustness)
+    result = _blocking(explanation_jobs.result)
 
     def watch(
         self, job_id: str, *, cursor: str = "", timeout_s: float | None = None
@@ -136,6 +150,10 @@ class JobHandle:
         """The record as it stands now."""
         self.job = self._client.jobs.get(self.id)
         return self.job
+
+    def result(self) -> JobResult:
+        """What it has left, once it has succeeded."""
+        return self._client.jobs.result(self.id)
 
     def cancel(self) -> Job:
         """Stop the job; one that has ended stays as it is."""

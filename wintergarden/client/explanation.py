@@ -111,26 +111,20 @@ def explain(
         render: also return pictures.
         timeout_s: for the answer, retries included.
     """
-    request = pb.ExplainRequest(
-        model_name=model,
-        model_version=version,
-        method=method,
-        input=as_tensor(inputs),
+    request = explain_request(
+        model,
+        inputs,
+        method,
+        version=version,
         targets=targets,
-        output_name=output_name,
+        players=players,
+        background=background,
         background_summary=background_summary,
         max_evaluations=max_evaluations,
+        output_name=output_name,
         seed=seed,
         render=render,
     )
-    if isinstance(players, np.ndarray):
-        request.players.feature_mask.CopyFrom(tensors.to_message("", players.astype(np.int64)))
-    elif isinstance(players, tuple):
-        request.players.grid.rows, request.players.grid.columns = players
-    elif players == "features":
-        request.players.features = True
-    if background is not None:
-        request.background.CopyFrom(as_tensor(background))
     response = yield Call(_METHODS["Explain"], request, timeout_s)
     return Explanation(
         model=identity(response),
@@ -150,3 +144,43 @@ def explain(
         background=response.background,
         pictures=pictures(response),
     )
+
+
+def explain_request(
+    model: str,
+    inputs: npt.ArrayLike | None,
+    method: str,
+    *,
+    version: int = 0,
+    targets: Sequence[int] = (),
+    players: Players | None = None,
+    background: npt.ArrayLike | None = None,
+    background_summary: str = "",
+    max_evaluations: int = 0,
+    output_name: str = "",
+    seed: int = 0,
+    render: bool = False,
+) -> pb.ExplainRequest:
+    """The message of `explain`; without inputs where examples of the model's own are meant."""
+    request = pb.ExplainRequest(
+        model_name=model,
+        model_version=version,
+        method=method,
+        targets=targets,
+        output_name=output_name,
+        background_summary=background_summary,
+        max_evaluations=max_evaluations,
+        seed=seed,
+        render=render,
+    )
+    if isinstance(players, np.ndarray):
+        request.players.feature_mask.CopyFrom(tensors.to_message("", players.astype(np.int64)))
+    elif isinstance(players, tuple):
+        request.players.grid.rows, request.players.grid.columns = players
+    elif players == "features":
+        request.players.features = True
+    if background is not None:
+        request.background.CopyFrom(as_tensor(background))
+    if inputs is not None:
+        request.input.CopyFrom(as_tensor(inputs))
+    return request

@@ -19,6 +19,7 @@ from wintergarden.jobs.jobs import Jobs
 from wintergarden.jobs.reaper import Repairs
 from wintergarden.jobs.records import (
     SPECS,
+    ExplainSpec,
     JobRecord,
     JobState,
     PrepareSpec,
@@ -34,6 +35,7 @@ __all__ = [
     "Body",
     "CheckpointKept",
     "Event",
+    "ExplainSpec",
     "JobRecord",
     "JobState",
     "Jobs",

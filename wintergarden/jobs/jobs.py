@@ -69,6 +69,7 @@ class Jobs:
         priority: int = 0,
         parent: str = "",
         max_attempts: int | None = None,
+        job_id: str = "",
     ) -> JobRecord:
         """Queue a job; the same `request_id` again answers the same job.
 
@@ -78,6 +79,7 @@ class Jobs:
             priority: -100 to 100; higher ones run first.
             parent: the job on whose behalf this one is; it ends with it when cancelled.
             max_attempts: as the constructor's, for this job.
+            job_id: `new_id`, where files of the job are written before it is queued.
 
         Raises:
             InvalidArgument: the request id, the priority, or the size of the specification.
@@ -89,7 +91,7 @@ class Jobs:
         text = _checked(spec, request_id, priority)
         job_id, outcome = self._connection.run(
             "submit",
-            secrets.token_hex(8),
+            job_id or new_id(),
             request_id,
             spec.kind,
             spec.route,
@@ -115,6 +117,12 @@ class Jobs:
         if outcome == "created":
             self._messenger.send(spec.route, job_id)
         return self.get(job_id)
+
+    def find_request(self, request_id: str) -> JobRecord | None:
+        """The job that was submitted with a request id; None: there is none."""
+        with self._connection.errors():
+            job_id = self._connection.client.get(keys.request(request_id))
+        return self._find(str(job_id)) if job_id else None
 
     def get(self, job_id: str) -> JobRecord:
         """The job as it stands now.
@@ -341,6 +349,11 @@ class Jobs:
             ranks = dict(zip((job.id for job in queued), pipeline.execute(), strict=True))
         there = self.workers()
         return (_placed(job, ranks.get(job.id), there) for job in jobs)
+
+
+def new_id() -> str:
+    """An id for a job that is yet to be submitted."""
+    return secrets.token_hex(8)
 
 
 def _placed(job: JobRecord, rank: int | None, there: Sequence[Worker]) -> JobRecord:

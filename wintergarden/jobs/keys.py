@@ -49,6 +49,10 @@ def queue(route: str) -> str:
     return f"{PREFIX}queue:{route}"
 
 
+def request(request_id: str) -> str:
+    return f"{PREFIX}request:{request_id}"
+
+
 def children(job_id: str) -> str:
     return f"{PREFIX}children:{job_id}"
 

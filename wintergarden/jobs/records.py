@@ -166,6 +166,46 @@ class PrepareSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainSpec(Spec):
+    """What to explain or attack, and which model: the very version, by its digest.
+
+    Attributes:
+        operation: explain, attack or robustness.
+        method: that the workers know.
+        model: name of the explained model.
+        version: of it.
+        digest: sha256 of the version's graph.
+        request: sha256 of the request, which is the job's file `request.pb`.
+        rows: how many the request holds; 0: the examples say.
+        examples: first and number of the version's held-out examples, where they are explained.
+        parameters: of the request, for people: without its arrays.
+        max_seconds: of running, over all attempts; 0 is no limit.
+        max_memory_mb: mebibytes that the job may use; 0 is no limit.
+    """
+
+    kind: ClassVar[str] = "explain"
+
+    operation: str
+    method: str
+    model: str
+    version: int
+    digest: str
+    request: str
+    rows: int = 0
+    examples: Sequence[int] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    max_seconds: float = 0.0
+    max_memory_mb: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", tuple(self.examples))  # JSON has lists
+
+    @property
+    def memory_mb(self) -> int:
+        return self.max_memory_mb
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownSpec(Spec):
     """Of a kind that newer code knows: listed like any other, and run by newer workers."""
 
@@ -177,7 +217,9 @@ class UnknownSpec(Spec):
         return self.content
 
 
-SPECS: dict[str, type[Spec]] = {spec.kind: spec for spec in (TrainingSpec, SearchSpec, PrepareSpec)}
+SPECS: dict[str, type[Spec]] = {
+    spec.kind: spec for spec in (TrainingSpec, SearchSpec, PrepareSpec, ExplainSpec)
+}
 """Every kind of job."""
 
 

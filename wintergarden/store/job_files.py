@@ -51,6 +51,25 @@ class JobFiles:
         """
         return self._objects.read(self._key(name), limit)
 
+    def read_part(self, name: str, offset: int, length: int) -> bytes:
+        """Up to `length` bytes of a file from `offset` on; none at its end.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        key = self._key(name)
+        if (path := self._objects.local_path(key)) is not None:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        part, at = bytearray(), 0
+        for chunk in self._objects.chunks(key):
+            part += chunk[max(0, offset - at) :]
+            at += len(chunk)
+            if len(part) >= length:
+                break
+        return bytes(part[:length])
+
     def names(self, folder: str = "") -> list[str]:
         """Names of all files, or of those below a folder, in alphabetical order."""
         prefix = self._key(folder) if folder else self._folder

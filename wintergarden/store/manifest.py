@@ -110,6 +110,7 @@ class ManifestFields(_Frozen):
         "tabular-classification",
         "text-classification",
         "regression",
+        "segmentation",
         "unknown",
     ]
     inputs: tuple[TensorInfo, ...]

@@ -24,14 +24,19 @@ STABLE = "stable"
 _MAX_SWAPS = 100
 """Each that fails has seen somebody else succeed; so many in a row are a fault of the storage."""
 
-# What a training measures, and of each variant, as `<this>_<precision>`.
+# What a training measures, and of each variant, as `<this>_<precision>`. Values have r2, rmse and
+# mae, classes accuracy, those of pixels mean_iou too: what another task has is not measured.
 _MEASURED = frozenset(
     {
-        "bytes", "epochs", "export_parity", "kept_epoch", "parameters", "test_accuracy",
-        "train_seconds", "validation_accuracy",
+        "bytes", "epochs", "export_parity", "kept_epoch", "parameters", "test_ece",
+        "train_seconds",
+        *(f"{part}_{name}" for part in ("test", "validation")
+          for name in ("accuracy", "loss", "mae", "mean_iou", "r2", "rmse")),
     }
 )  # fmt: skip
-_MEASURED_OF_VARIANTS = frozenset({"bytes", "export_parity", "speedup", "test_accuracy"})
+_MEASURED_OF_VARIANTS = frozenset(
+    {"bytes", "export_parity", "speedup", "test_accuracy", "test_mean_iou", "test_r2"}
+)
 
 _CONDITION = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(>=|<=)\s*(\S+)\s*")
 

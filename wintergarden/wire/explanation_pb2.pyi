@@ -1,4 +1,5 @@
 from wintergarden.wire import tensor_pb2 as _tensor_pb2
+from wintergarden.wire import training_pb2 as _training_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -200,3 +201,36 @@ class EvaluateRobustnessResponse(_message.Message):
     units: str
     pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
     def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., epsilons_linf: _Optional[_Iterable[float]] = ..., accuracies: _Optional[_Iterable[float]] = ..., examples: _Optional[int] = ..., units: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
+
+class SubmitExplanationRequest(_message.Message):
+    __slots__ = ("explain", "attack", "robustness", "examples", "request_id", "priority", "max_seconds", "max_memory_mb")
+    class Examples(_message.Message):
+        __slots__ = ("start", "count")
+        START_FIELD_NUMBER: _ClassVar[int]
+        COUNT_FIELD_NUMBER: _ClassVar[int]
+        start: int
+        count: int
+        def __init__(self, start: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    ATTACK_FIELD_NUMBER: _ClassVar[int]
+    ROBUSTNESS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
+    explain: ExplainRequest
+    attack: AttackRequest
+    robustness: EvaluateRobustnessRequest
+    examples: SubmitExplanationRequest.Examples
+    request_id: str
+    priority: int
+    max_seconds: float
+    max_memory_mb: int
+    def __init__(self, explain: _Optional[_Union[ExplainRequest, _Mapping]] = ..., attack: _Optional[_Union[AttackRequest, _Mapping]] = ..., robustness: _Optional[_Union[EvaluateRobustnessRequest, _Mapping]] = ..., examples: _Optional[_Union[SubmitExplanationRequest.Examples, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_memory_mb: _Optional[int] = ...) -> None: ...
+
+class SubmitExplanationResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: _training_pb2.Job
+    def __init__(self, job: _Optional[_Union[_training_pb2.Job, _Mapping]] = ...) -> None: ...

@@ -423,3 +423,42 @@ class ListWorkersResponse(_message.Message):
     workers: _containers.RepeatedCompositeFieldContainer[ListWorkersResponse.Worker]
     queued: _containers.ScalarMap[str, int]
     def __init__(self, workers: _Optional[_Iterable[_Union[ListWorkersResponse.Worker, _Mapping]]] = ..., queued: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class ListJobFilesRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class ListJobFilesResponse(_message.Message):
+    __slots__ = ("files", "summary_json")
+    class File(_message.Message):
+        __slots__ = ("name", "size", "sha256")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        SIZE_FIELD_NUMBER: _ClassVar[int]
+        SHA256_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        size: int
+        sha256: str
+        def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_JSON_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[ListJobFilesResponse.File]
+    summary_json: str
+    def __init__(self, files: _Optional[_Iterable[_Union[ListJobFilesResponse.File, _Mapping]]] = ..., summary_json: _Optional[str] = ...) -> None: ...
+
+class ReadJobFileRequest(_message.Message):
+    __slots__ = ("job_id", "name", "offset")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    name: str
+    offset: int
+    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ReadJobFileResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...

@@ -17,6 +17,7 @@ from wintergarden.jobs import Jobs
 from wintergarden.service.addresses import TcpAddress
 from wintergarden.service.metrics import MetricsServer, register_process
 from wintergarden.service.orphan import watch_supervisor
+from wintergarden.worker.archivist import Archivist
 from wintergarden.worker.caretaker import Caretaker
 from wintergarden.worker.consumption import Consumption
 from wintergarden.worker.duties import Duties
@@ -94,6 +95,7 @@ def run(
             prepare,
             worker.probe,
             end_if_deaf,
+            Archivist(jobs, settings.store_uri, settings.keep_events_hours * 3600.0).look,
             Retention(jobs, settings.store_uri, settings.keep_jobs_days, settings.sweep_s).look,
         ),
     )

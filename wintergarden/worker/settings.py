@@ -57,6 +57,13 @@ class WorkerSettings(ProcessSettings):
         30.0, gt=0, description="days after its end in which a job can be looked at and cloned"
     )
 
+    keep_events_hours: float = Field(
+        1.0,
+        ge=0,
+        description="hours for which Redis keeps the events of a job that has ended, which the "
+        "store has for as long as the job",
+    )
+
     @field_validator("child_command")
     @classmethod
     def _is_a_command(cls, value: str) -> str:

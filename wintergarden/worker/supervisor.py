@@ -221,6 +221,7 @@ class Supervision:
         """Have the record name it: an attempt may name no files but its own."""
         is_ours = checkpoint.name.startswith(f"{self._attempt.fence}/")
         if is_ours:
+            self._relay.flush(is_last=True)  # what led to it is not told again by who goes on
             self._attempt.keep_checkpoint(checkpoint.name, checkpoint.step)
             self.checkpoint, self._checkpoint_step = checkpoint.name, checkpoint.step
             self._moved_at = time.monotonic()

@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 8500
 METRICS_OFFSET = 1000
 _SERVICES = ("gateway", "inference", "explanation")
-_WITH_METRICS = (*_SERVICES, "trainer")
+_WITH_METRICS = (*_SERVICES, "trainer", "explanation-worker")
 
 
 @dataclass(frozen=True)

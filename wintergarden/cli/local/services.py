@@ -42,7 +42,7 @@ class Service:
 def rooms(ports: Ports) -> list[Service]:
     """The four rooms, each after those it needs: they stop in the opposite order.
 
-    Training yields to answering: the trainer has the lower priority.
+    Jobs yield to answering: those who do them have the lower priority.
     """
     python = sys.executable
     return [
@@ -58,6 +58,12 @@ def rooms(ports: Ports) -> list[Service]:
             "trainer",
             (python, "-m", "trainer"),
             health=f"http://{ports.metrics_address('trainer')}/health",
+            nice=10,
+        ),
+        Service(
+            "explanation-worker",
+            (python, "-m", "services.explanation.worker"),
+            health=f"http://{ports.metrics_address('explanation-worker')}/health",
             nice=10,
         ),
         Service("gateway", (python, "-m", "gateway"), health=ports.address("gateway")),
@@ -78,10 +84,13 @@ def environment(home: Home, ports: Ports, redis_url: str) -> dict[str, str]:
         "EXPLANATION_ADDRESS": ports.address("explanation"),
         "TRAINER_REDIS_URL": redis_url,
         "TRAINER_WORK_DIR": str(home.work),
+        "EXPLANATION_WORKER_REDIS_URL": redis_url,
+        "EXPLANATION_WORKER_WORK_DIR": str(home.work.with_name("explanations")),
     }
-    for room in ("gateway", "inference", "explanation", "trainer"):
-        variables[f"{room.upper()}_STORE_URI"] = str(home.store)
-        variables[f"{room.upper()}_METRICS_ADDRESS"] = ports.metrics_address(room)
+    for room in ("gateway", "inference", "explanation", "trainer", "explanation-worker"):
+        prefix = room.upper().replace("-", "_")
+        variables[f"{prefix}_STORE_URI"] = str(home.store)
+        variables[f"{prefix}_METRICS_ADDRESS"] = ports.metrics_address(room)
     return variables
 
 

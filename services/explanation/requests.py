@@ -1,0 +1,61 @@
+"""What requests on the wire ask, in the words of the methods. Only translation."""
+
+from __future__ import annotations
+
+from services.explanation.arrays import Array
+from services.explanation.attack import AttackQuery
+from services.explanation.explain import ExplainQuery
+from wintergarden.errors import InvalidArgument, InvalidTensor
+from wintergarden.wire import explanation_pb2 as pb
+from wintergarden.wire import tensors
+
+
+def explain_query(request: pb.ExplainRequest, rows: Array | None = None) -> ExplainQuery:
+    """What an explanation asks; `rows` in place of the request's input."""
+    return ExplainQuery(
+        rows=_input(request) if rows is None else rows,
+        input_name=request.input.name,
+        targets=tuple(request.targets),
+        output_name=request.output_name,
+        players=_players(request),
+        background=_background(request),
+        background_summary=request.background_summary,
+        max_evaluations=request.max_evaluations,
+        seed=request.seed,
+    )
+
+
+def attack_query(request: pb.AttackRequest, rows: Array | None = None) -> AttackQuery:
+    """What an attack asks; `rows` in place of the request's input."""
+    return AttackQuery(
+        rows=_input(request) if rows is None else rows,
+        epsilon=request.epsilon_linf,
+        input_name=request.input.name,
+        labels=tuple(request.labels),
+        targets=tuple(request.targets),
+        value_range=tuple(request.value_range),
+        output_name=request.output_name,
+    )
+
+
+def _input(request: pb.ExplainRequest | pb.AttackRequest) -> Array:
+    if not request.HasField("input"):
+        raise InvalidTensor("the request has no input", "input")
+    return tensors.from_message(request.input, "input")
+
+
+def _background(request: pb.ExplainRequest) -> Array | None:
+    if not request.HasField("background"):
+        return None
+    return tensors.from_message(request.background, "background")
+
+
+def _players(request: pb.ExplainRequest) -> str | tuple[int, int] | Array:
+    chosen = request.players.WhichOneof("players")
+    if chosen == "grid":
+        return (request.players.grid.rows, request.players.grid.columns)
+    if chosen == "feature_mask":
+        return tensors.from_message(request.players.feature_mask, "feature mask")
+    if chosen == "features" and not request.players.features:
+        raise InvalidArgument("players.features is false; leave players out for the default")
+    return chosen or ""
