@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import onnx
 
+from services.explanation.backprop.captures import reads
+from services.explanation.backprop.comparison import Comparison, baseline_name
 from services.explanation.backprop.forward import ForwardGraph
-from services.explanation.backprop.tables import table
+from services.explanation.backprop.tables import COMPARING, FOLDING, table
 from services.explanation.backprop.tape import Tape
 from services.explanation.backprop.values import Builder, Value
 from wintergarden.errors import InvalidArgument, Unsupported
@@ -27,10 +29,14 @@ def differentiate(
     example that is the gradient of each example's own class; rows never mix in a model that treats
     them apart. Batch and other lengths stay dynamic. The model given is not changed.
 
+    A rule that compares (`tables.COMPARING`) adds an input `baseline_name(tensor)` of the tensor's
+    shape for each, and an output `baseline_name(output)`; Σ gradient · (tensor − baseline) is then
+    Σ cotangent · (output − its baseline), but for a gap where an index depends on the input.
+
     Args:
         model: Any ONNX model; older opsets are converted, function bodies are inlined.
         wrt: Float graph inputs, or inner tensors such as the output of an embedding's Gather.
-        rule: A name in `tables.RULES`: gradient, guided, deconvnet.
+        rule: A name in `tables.RULES`.
         output: A float tensor to differentiate, a graph output or an inner one such as the logits
             before a Softmax. Default: the model's only float output.
 
@@ -44,14 +50,20 @@ def differentiate(
     target = output if output is not None else _only_float_output(graph)
     for name, field in [*((s, "wrt") for s in sources), (target, "output")]:
         _require_float(graph, name, field)
-    _require_free(graph, [cotangent_name(target), *map(gradient_name, sources)])
+    own = [cotangent_name(target), *map(gradient_name, sources)]
+    if rule in COMPARING:
+        own += map(baseline_name, graph.tensors())
+    _require_free(graph, own)
+    if rule in FOLDING:
+        graph.fold()
     if target not in sources:
         graph.lower(sources, [target], rules)
 
     builder = Builder(graph.tensors() | {n.name for n in graph.model.graph.node})
     info = graph.info(target)
     cotangent = Value(builder, cotangent_name(target), info.type.tensor_type.elem_type)
-    tape = Tape(graph, builder, rules)
+    comparison = Comparison(graph, sources) if rule in COMPARING else None
+    tape = Tape(graph, builder, rules, comparison)
     tape.backward({target: cotangent}, sources)
 
     for source in sources:
@@ -60,6 +72,8 @@ def differentiate(
             raise Unsupported(f"no differentiable path leads from '{source}' to '{target}'")
         builder.publish(gradient, gradient_name(source))
     builder.prune(map(gradient_name, sources))
+    if comparison is not None:
+        _add_baseline(graph, builder, comparison, sources, target)
     return _assemble(graph, builder, sources, target)
 
 
@@ -86,6 +100,22 @@ def _assemble(
     model.graph.output.extend(_renamed(graph.info(s), gradient_name(s)) for s in sources)
     del model.graph.value_info[:]  # inference names unknown lengths anew; ORT infers its own
     return model
+
+
+def _add_baseline(
+    graph: ForwardGraph,
+    builder: Builder,
+    comparison: Comparison,
+    sources: Sequence[str],
+    target: str,
+) -> None:
+    """The second pass before the backward nodes, with its inputs and its output."""
+    model = graph.model.graph
+    needed = {name for node in builder.nodes for name in reads(node)} | {baseline_name(target)}
+    model.node.extend(comparison.nodes(needed))
+    model.input.extend(_renamed(graph.info(s), baseline_name(s)) for s in sources)
+    if target not in sources:
+        model.output.append(_renamed(graph.info(target), baseline_name(target)))
 
 
 def _renamed(info: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:

@@ -17,6 +17,7 @@ from onnx import (
 )
 
 from services.explanation.backprop.captures import captures, reads
+from services.explanation.backprop.folding import fold_batch_normalisation
 from services.explanation.backprop.lowering import (
     expand,
     inline_local_functions,
@@ -41,6 +42,11 @@ class ForwardGraph:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = _infer(_lift(inline_local_functions(model)))
+        self._index()
+
+    def fold(self) -> None:
+        """Take each BatchNormalization into the layer before it."""
+        self.model = _infer(fold_batch_normalisation(self.model))
         self._index()
 
     def _index(self) -> None:

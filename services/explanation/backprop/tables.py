@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from services.explanation.backprop import deeplift, lrp
 from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.operators import (
     convolution,
@@ -41,6 +42,22 @@ def guided_relu(op: Operation, g: Value) -> Gradients:
     return [(op.outputs[0] > 0).where(op.build.emit("Relu", g), 0)]
 
 
+def _rectifies(op: Operation) -> bool:
+    """Whether a Clip is ReLU6, or another ReLU with a ceiling."""
+    low = op.constant(1)
+    return low is not None and low.size == 1 and float(low.reshape(())) == 0
+
+
+def deconvnet_clip(op: Operation, g: Value) -> Gradients:
+    """Clip from zero up, such as ReLU6, rectifies like Relu."""
+    return deconvnet_relu(op, g) if _rectifies(op) else unary.clip(op, g)
+
+
+def guided_clip(op: Operation, g: Value) -> Gradients:
+    """As `guided_relu`, the ceiling of ReLU6 included."""
+    return unary.clip(op, op.build.emit("Relu", g) if _rectifies(op) else g)
+
+
 GRADIENT = RuleTable(
     unary.rules,
     elementwise.rules,
@@ -60,10 +77,19 @@ GRADIENT = RuleTable(
 RULES = MappingProxyType(
     {
         "gradient": GRADIENT,
-        "guided": GRADIENT.overridden_by({"Relu": guided_relu}),
-        "deconvnet": GRADIENT.overridden_by({"Relu": deconvnet_relu}),
+        "guided": GRADIENT.overridden_by({"Relu": guided_relu, "Clip": guided_clip}),
+        "deconvnet": GRADIENT.overridden_by({"Relu": deconvnet_relu, "Clip": deconvnet_clip}),
+        "deeplift": RuleTable({o: GRADIENT[o] for o in deeplift.LINEAR}, deeplift.rules),
+        "lrp_epsilon": lrp.rules(GRADIENT, gamma=0.0),
+        "lrp_gamma": lrp.rules(GRADIENT, gamma=lrp.GAMMA),
     }
 )
+
+COMPARING = frozenset({"deeplift"})
+"""Rules that need the forward pass on a baseline beside the one on the input."""
+
+FOLDING = frozenset({"lrp_epsilon", "lrp_gamma"})
+"""Rules that see BatchNormalization as part of the layer before it."""
 
 
 def table(rule: str) -> RuleTable:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 
+from services.explanation.backprop.comparison import Comparison
 from services.explanation.backprop.control_flow import branches
 from services.explanation.backprop.forward import ForwardGraph
 from services.explanation.backprop.lowering import key_of
@@ -21,10 +22,17 @@ from services.explanation.backprop.values import Builder, Value
 class Tape:
     """Gradients of one objective by the tensors of one forward graph."""
 
-    def __init__(self, graph: ForwardGraph, builder: Builder, rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self,
+        graph: ForwardGraph,
+        builder: Builder,
+        rules: Mapping[str, Rule],
+        comparison: Comparison | None = None,
+    ) -> None:
         self._graph = graph
         self._build = builder
         self._rules = rules
+        self._comparison = comparison
         self._gradients: dict[str, list[Value]] = {}
 
     def backward(self, cotangents: Mapping[str, Value], sources: Collection[str]) -> None:
@@ -47,6 +55,8 @@ class Tape:
 
     def _propagate(self, node: onnx.NodeProto, active: Collection[str]) -> None:
         if node.op_type == "If":
+            if self._comparison:
+                raise refuse([node], "rules that compare with a baseline do not look into branches")
             arrived = {o: g for o in node.output if (g := self.gradient(o)) is not None}
             for name, value in branches(self._graph, node, arrived, active, self._differentiated):
                 self._gradients.setdefault(name, []).append(value)
@@ -59,6 +69,7 @@ class Tape:
             constant_of=self._graph.constant,
             gradient_of=lambda value: self.gradient(value.name),
             active=active,
+            baseline=self._comparison.of if self._comparison else _same,
         )
         if node.op_type not in ANSWER_FOR_ALL_OUTPUTS:
             for index, name in enumerate(node.output[1:], start=1):
@@ -83,3 +94,7 @@ class Tape:
         inner = Tape(branch, builder, self._rules)
         inner.backward(cotangents, sources)
         return [inner.gradient(source) for source in sources]
+
+
+def _same(value: Value) -> Value:
+    return value

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from services.explanation.backprop import (
     RULES,
+    baseline_name,
     cotangent_name,
     differentiate,
     gradient_name,
@@ -423,6 +424,7 @@ FUNCTIONS = [  # no rule of their own: their ONNX function bodies are expanded
     Case("Selu", F.selu, {"x": X}),
     Case("HardSigmoid", F.hardsigmoid, {"x": X}, attributes={"alpha": 1 / 6}),
     Case("HardSwish", F.hardswish, {"x": X}),
+    Case("Swish", F.silu, {"x": X}, opset=24),
     Case("Mish", F.mish, {"x": X}),
     Case("Celu", lambda x: F.celu(x, 0.8), {"x": X}, attributes={"alpha": 0.8}),
     Case("ThresholdedRelu", lambda x: F.threshold(x, 0.5, 0.0), {"x": X},
@@ -545,7 +547,43 @@ def test_equals_float64_autograd(case: Case, are_lengths_known: bool) -> None:
         np.testing.assert_allclose(gradient, truth, rtol=1e-5, atol=1e-6 * np.abs(truth).max())
 
 
+GAPS = {"QuantizeLinear", "DequantizeLinear", "TopK", *STEPS}  # what jumps leaves a gap
+FIRST_ALONE = {"Pow", "PRelu", "LayerNormalization"}  # refuse changes of their other inputs
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(c for c in CASES if c.operator in RULES["deeplift"] and c.operator not in GAPS),
+        *FUNCTIONS,
+    ],
+    ids=str,
+)
+def test_deeplift_is_complete(case: Case) -> None:
+    """Σ multiplier · (x − baseline) is the change of the output, also where little changes."""
+    model = model_of(case, are_lengths_known=True)
+    (output,) = [o.name for o in model.graph.output]
+    sources = list(case.inputs)[: 1 if case.operator in FIRST_ALONE else None]
+    rolled = {n: np.roll(a.reshape(-1), 1).reshape(a.shape) for n, a in case.inputs.items()}
+    baselines = {n: rolled[n] for n in sources}
+    for name, base in baselines.items():
+        base.reshape(-1)[0] = case.inputs[name].reshape(-1)[0] * (1 + 1e-3)
+    y, y_base = (run(model, x)[output] for x in (case.inputs, case.inputs | baselines))
+    cotangent = away(*y.shape).astype(y.dtype) if y.ndim else np.asarray(1.5, y.dtype)
+    derived = differentiate(model, sources, "deeplift", output)
+    named = {baseline_name(n): b for n, b in baselines.items()}
+    answers = run(derived, {**case.inputs, **named, cotangent_name(output): cotangent})
+    np.testing.assert_allclose(answers[baseline_name(output)], y_base, rtol=1e-5, atol=1e-6)
+    told = sum(
+        (answers[gradient_name(n)].astype(np.float64) * (case.inputs[n].astype("d") - base)).sum()
+        for n, base in baselines.items()
+    )
+    change = cotangent.astype(np.float64) * (y.astype(np.float64) - y_base)
+    assert abs(told - change.sum()) <= 1e-5 * max(1, np.abs(change).sum())
+
+
 def test_every_rule_has_a_case() -> None:
-    covered = {case.operator for case in CASES} | {"LSTM", "GRU", "RNN"}  # test_recurrent_rules.py
+    covered = {case.operator for case in [*CASES, *FUNCTIONS]}
+    covered |= {"LSTM", "GRU", "RNN"}  # test_recurrent_rules.py
     for table in RULES.values():
         assert set(table) <= covered, sorted(set(table) - covered)

@@ -129,6 +129,34 @@ def test_equals_float64_autograd(kind: str, bidirectional: bool, lengths: list[i
         np.testing.assert_allclose(actual, gradient, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("lengths", [None, [5, 2, 1]], ids=["equal", "ragged"])
+@pytest.mark.parametrize("reset_last", [0, 1])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_deeplift_is_complete(kind: str, reset_last: int, lengths: list[int] | None) -> None:
+    rng = np.random.default_rng(3)
+    options = {"linear_before_reset": reset_last} if kind == "GRU" else {}
+    model = recurrent_model(
+        kind, weights(kind, layer(kind, True)), f"X W R B {'lengths' if lengths else '-'} H",
+        ["Y", "Yh"], direction="bidirectional", **options,
+    )  # fmt: skip
+    x, base = rng.standard_normal((2, 5, 3, INPUTS)).astype("f")
+    start, start_base = rng.standard_normal((2, 2, 3, HIDDEN)).astype("f")
+    feeds = {"wY": rng.standard_normal((5, 2, 3, HIDDEN)).astype("f")}
+    feeds["wYh"] = rng.standard_normal((2, 3, HIDDEN)).astype("f")
+    if lengths:
+        feeds["lengths"] = np.int32(lengths)
+    session = onnxruntime.InferenceSession(
+        differentiate(model, ["X", "H"], "deeplift").SerializeToString()
+    )
+    y, y_base, by_x, by_h = session.run(
+        ["y", "y.baseline", "X.gradient", "H.gradient"],
+        {**feeds, "X": x, "X.baseline": base, "H": start, "H.baseline": start_base,
+         "y.cotangent": np.ones((), "f")},
+    )  # fmt: skip
+    told = (by_x * (x - base)).sum() + (by_h * (start - start_base)).sum()
+    np.testing.assert_allclose(told, y - y_base, atol=1e-5 * max(1, abs(y - y_base)))
+
+
 def gru_by_hand(x: Tensor, w: Tensor, r: Tensor, b: Tensor) -> Tensor:
     """ONNX's default, which PyTorch has not: the reset gate before the product."""
     h, states = x.new_zeros(x.shape[1], HIDDEN), []

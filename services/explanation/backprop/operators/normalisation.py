@@ -59,8 +59,8 @@ def local_response_normalization(op: Operation, g: Value) -> Gradients:
     size, beta = op.attribute("size"), op.attribute("beta", 0.75)
     alpha, bias = op.attribute("alpha", 1e-4), op.attribute("bias", 1.0)
     before, after = (size - 1) // 2, size // 2
-    s = _mean_over_channels(x * x, size, before, after) * alpha + bias
-    echo = _mean_over_channels(g * y / s, size, after, before)
+    s = mean_over_channels(x * x, size, before, after) * alpha + bias
+    echo = mean_over_channels(g * y / s, size, after, before)
     return [g * s**-beta - x * echo * (2 * alpha * beta)]
 
 
@@ -81,7 +81,7 @@ def _through_standardising(
     return (g - g.mean(axes) - standard * (g * standard).mean(axes)) / deviation
 
 
-def _mean_over_channels(x: Value, size: int, before: int, after: int) -> Value:
+def mean_over_channels(x: Value, size: int, before: int, after: int) -> Value:
     """Σ over a window of channels / size; channels beyond the ends count as zeros."""
     build = x.builder
     flat = x.reshape(

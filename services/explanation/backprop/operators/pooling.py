@@ -19,10 +19,14 @@ rules = RuleTable()
 @rules("MaxPool")
 def max_pool(op: Operation, g: Value) -> Gradients:
     """All to the maximum that the forward pass picked: the first one of a tie, as in PyTorch."""
+    return [put_back(winners(op), g, op.inputs[0])]
+
+
+def winners(op: Operation) -> Value:
+    """Flat positions of a MaxPool's maxima."""
     if op.attribute("storage_order", 0):
         raise op.refusal("storage_order=1 (column-major indices)")
-    winners = op.extra_output(1, TensorProto.INT64)
-    return [put_back(winners, g, op.inputs[0])]
+    return op.extra_output(1, TensorProto.INT64)
 
 
 @rules("AveragePool")

@@ -53,13 +53,17 @@ class Tangents:
         self._pass = pass_of(op.inputs, op.outputs)
 
     def activation(self, function: str, name: str) -> Value:
-        y = self._pass[name]
-        if function == "Relu":
-            return (y > 0).where(y.like(1), 0)
-        return y * (1 - y) if function == _SIGMOID else 1 - y * y
+        return derivative(function, self._pass[name])
 
     def factor(self, name: str) -> Value:
         return self._pass[name]
+
+
+def derivative(function: str, y: Value) -> Value:
+    """Of an activation, from what it gave."""
+    if function == "Relu":
+        return (y > 0).where(y.like(1), 0)
+    return y * (1 - y) if function == _SIGMOID else 1 - y * y
 
 
 @rules("LSTM", "GRU", "RNN")
