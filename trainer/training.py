@@ -7,7 +7,7 @@ before, where it was started to be ready for one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,20 @@ from trainer.checkpointer import Checkpointer, restore
 from trainer.data.dataset import Dataset
 from trainer.data.registry import describe, load
 from trainer.distributed import joined
+from trainer.export.charts import Chart
 from trainer.export.publish import publish
 from trainer.export.release import make_release
 from trainer.order import TrainingOrder, parse_training_order
 from trainer.recipes.classification import Trained, train
 from trainer.recipes.device import choose_device
-from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.hyperparameters import SupervisedHyperparameters
+from trainer.recipes.tasks import create_task
+from trainer.recipes.transfer import Source
 from trainer.recipes.watcher import Checkpointable, Watcher
+from trainer.sources import find_source
 from trainer.tensorboard import curves
 from trainer.zoo.registry import Architecture, architectures, check_fits, find
-from wintergarden.errors import StorageFull
+from wintergarden.errors import StorageFull, WintergardenError
 from wintergarden.runtime import available_threads
 from wintergarden.store import Manifest, open_store
 from wintergarden.store.datasets import open_datasets
@@ -54,9 +58,10 @@ class _Assignment:
 
     order: TrainingOrder
     architecture: Architecture
-    hyperparameters: ClassificationHyperparameters
+    hyperparameters: SupervisedHyperparameters
     dataset: Dataset
     device: torch.device
+    source: Source | None
 
     def origin(self) -> Origin:
         return Origin.here(
@@ -100,6 +105,7 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         return control.may_publish(version)
 
     release = make_release(trained, order.model_name, order.variants, warn)
+    _show(release.charts, order, control)
     manifest = when_there_is_space(
         lambda: publish(
             store, order.model_name, release, order.job_id, may_publish, conditions=order.promote
@@ -107,6 +113,21 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         control,
     )
     return {"model": manifest.model, "version": manifest.version, "metrics": manifest.metrics}
+
+
+def _show(charts: Sequence[Chart], order: TrainingOrder, control: Control) -> None:
+    """Pictures for those who watch the job; without them it is as good a training."""
+    if not order.fence:
+        return
+    files = open_job_files(order.store_uri, order.job_id)
+    for chart in charts:
+        name = f"{order.fence}/{chart.name}"
+        try:
+            files.put(name, chart.content)
+        except (WintergardenError, OSError) as error:
+            control.log("warning", f"picture {chart.name} is left out: {error}")
+            return
+        control.say("picture", name=name, caption=chart.caption)
 
 
 def _understand(order: TrainingOrder) -> _Assignment:
@@ -117,8 +138,11 @@ def _understand(order: TrainingOrder) -> _Assignment:
     check_variants(order.variants)
     check_conditions(parse_conditions(order.promote), order.variants)
     device = choose_device(order.device, 0, order.processes)
-    dataset = load(order.dataset, datasets)
-    return _Assignment(order, architecture, hyperparameters, dataset, device)
+    dataset, source = load(order.dataset, datasets), None
+    create_task(dataset, hyperparameters)  # refuses what the task has no use for
+    if hyperparameters.init_from:
+        source = find_source(hyperparameters.init_from, open_store(order.store_uri), datasets)
+    return _Assignment(order, architecture, hyperparameters, dataset, device, source)
 
 
 def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trained:
@@ -150,6 +174,7 @@ def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trai
             order.seed,
             Watcher(on_step, on_epoch, on_checkpoint, control.log),
             state=state,
+            source=assignment.source,
             device=device,
             ranks=ranks,
         )

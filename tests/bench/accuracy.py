@@ -49,7 +49,7 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         means.append(
             statistics.mean(
-                evaluate(train(architecture, hyperparameters, fold, seed), fold.test)[1]
+                evaluate(train(architecture, hyperparameters, fold, seed), fold.test)["accuracy"]
                 for fold in folds(dataset, arguments.folds, seed)
             )
         )

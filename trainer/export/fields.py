@@ -1,19 +1,17 @@
-"""What the manifest says of a trained classifier."""
+"""What the manifest says of a trained network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainer.export.graph import LOGITS, PROBABILITIES
 from trainer.recipes.classification import Trained
 from wintergarden import __version__
 from wintergarden.store import Lineage, ManifestFields, TensorInfo
 
 
 def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestFields:
-    """The manifest of a classifier, as far as its training knows it."""
+    """The manifest, as far as the training knows it."""
     info = trained.dataset.info
-    classes = len(info.class_labels)
     return ManifestFields(
         architecture=trained.architecture.name,
         task=info.task,
@@ -27,22 +25,7 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
                 value_range=info.value_range,
             ),
         ),
-        outputs=(
-            TensorInfo(
-                name=LOGITS,
-                datatype="FP32",
-                shape=(-1, classes),
-                meaning="unnormalised log-probability of each class",
-                units="nats",
-            ),
-            TensorInfo(
-                name=PROBABILITIES,
-                datatype="FP32",
-                shape=(-1, classes),
-                meaning="probability of each class",
-                value_range=(0.0, 1.0),
-            ),
-        ),
+        outputs=trained.task.describe(info),
         hyperparameters=trained.hyperparameters.model_dump(mode="json"),
         preprocessing=trained.preprocessing.describe(),
         class_labels=info.class_labels,
@@ -52,6 +35,7 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
             dataset=info.name,
             dataset_digest=trained.dataset.digest,
             seed=trained.seed,
+            parent=trained.parent or None,
             environment=trained.environment,
         ),
     )

@@ -1,4 +1,4 @@
-"""A trained classifier as one ONNX graph, from raw values to probabilities."""
+"""A trained network as one ONNX graph, from raw values to what a client wants to know."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ import torch
 from torch import Tensor, nn
 
 from trainer.recipes.classification import Trained
+from trainer.recipes.tasks import LOGITS, PROBABILITIES
 from wintergarden.errors import Unsupported
 
 OPSET = 20
 _SHOWN = 500  # characters of the exporter's reasons
-LOGITS, PROBABILITIES = "logits", "probabilities"
 
 
-class ServedClassifier(nn.Module):
-    """What is served: preprocessing, network, and both heads.
+class ServedNetwork(nn.Module):
+    """What is served: preprocessing, network, and what the task makes of its answer.
 
     Shape:
         input:  (N, …) float32, in the data set's units.
-        output: logits (N, K) and probabilities (N, K), float32.
+        output: a tensor for each of `outputs`, such as logits (N, K) and probabilities (N, K).
     """
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()
         self.preprocessing = trained.preprocessing
         self.network = trained.network
+        self.task = trained.task
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(self.preprocessing(x))
-        return logits, torch.softmax(logits, dim=1)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.task.outputs
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        served: tuple[Tensor, ...] = self.task(self.network(self.preprocessing(x)))
+        return served
 
 
 def variable_axes(example_shape: Sequence[int]) -> list[int]:
@@ -42,7 +47,11 @@ def variable_axes(example_shape: Sequence[int]) -> list[int]:
 
 
 def export(
-    served: nn.Module, example: Tensor, input_name: str, lengths: Sequence[int] = ()
+    served: nn.Module,
+    example: Tensor,
+    input_name: str,
+    lengths: Sequence[int] = (),
+    outputs: Sequence[str] = (LOGITS, PROBABILITIES),
 ) -> onnx.ModelProto:
     """The ONNX graph of a module, with a dynamic batch.
 
@@ -51,6 +60,7 @@ def export(
         example: (2, …); one row would let the exporter take the batch for a constant.
         input_name: of the graph's input.
         lengths: further axes of the input that are dynamic.
+        outputs: names of what it answers.
 
     Raises:
         Unsupported: the network cannot be exported, or the exporter froze a dynamic dimension.
@@ -66,7 +76,7 @@ def export(
                 served,
                 (example,),
                 input_names=[input_name],
-                output_names=[LOGITS, PROBABILITIES],
+                output_names=list(outputs),
                 # AUTO would freeze them silently.
                 dynamic_shapes=(dict.fromkeys((0, *lengths), torch.export.Dim.DYNAMIC),),
                 opset_version=OPSET,

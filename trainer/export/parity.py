@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from trainer.data.dataset import Array, Dataset, Split
-from trainer.export.graph import LOGITS, PROBABILITIES, variable_axes
+from trainer.export.graph import variable_axes
+from trainer.recipes.task import Task
+from trainer.recipes.tasks import LOGITS, PROBABILITIES
 from wintergarden.errors import DataLoss
 from wintergarden.runtime import Session
 
@@ -59,10 +61,11 @@ class Parity:
 
 
 def run_torch(served: nn.Module, inputs: Array) -> Outputs:
-    """What PyTorch answers: logits and probabilities (N, K)."""
+    """What PyTorch answers, by the names of what is served."""
     with torch.no_grad():
-        logits, probabilities = served(torch.from_numpy(inputs))
-    return {LOGITS: logits.numpy(), PROBABILITIES: probabilities.numpy()}
+        answers = served(torch.from_numpy(inputs))
+    names = getattr(served, "outputs", (LOGITS, PROBABILITIES))
+    return {name: answer.numpy() for name, answer in zip(names, answers, strict=True)}
 
 
 def run_onnx(session: Session, inputs: Array) -> Outputs:
@@ -76,16 +79,23 @@ def in_batches(inputs: Array, rows: int = ROWS) -> list[Array]:
     return [inputs[start : start + rows] for start in range(0, len(inputs), rows)]
 
 
-def accuracy(session: Session, split: Split) -> float:
-    """Share of examples whose class has the largest logit.
+def served_metrics(session: Session, task: Task, split: Split) -> dict[str, float]:
+    """What the task measures of a graph, over a part of the data.
 
     Raises:
         DataLoss: an answer is not finite.
     """
-    logits = np.concatenate([run_onnx(session, part)[LOGITS] for part in in_batches(split.inputs)])
-    if not np.isfinite(logits).all():
-        raise DataLoss("the exported graph answers values that are not finite")
-    return float((logits.argmax(axis=1) == split.labels).mean())
+    tally = None
+    for start in range(0, len(split), ROWS):
+        rows = slice(start, start + ROWS)
+        answers = run_onnx(session, split.inputs[rows])
+        if not np.isfinite(answers[task.outputs[0]]).all():
+            raise DataLoss("the exported graph answers values that are not finite")
+        part = task.served_tally(answers, split.labels[rows])
+        tally = part if tally is None else tally + part
+    if tally is None:
+        raise DataLoss("there are no held-out examples to judge the graph by")
+    return task.metrics(tally, len(split))
 
 
 def real_probes(inputs: Array, example_shape: Sequence[int]) -> list[Array]:

@@ -9,16 +9,18 @@ import safetensors.torch
 import torch
 
 from trainer.data.dataset import Dataset
-from trainer.export.card import write_card
+from trainer.export.card import CARD_FOLDER, write_card
+from trainer.export.charts import Chart, draw
 from trainer.export.fields import make_fields
-from trainer.export.graph import ServedClassifier, export, variable_axes
+from trainer.export.findings import findings
+from trainer.export.graph import ServedNetwork, export, variable_axes
 from trainer.export.parity import (
     TOLERANCE,
     Parity,
-    accuracy,
     check_parity,
     run_onnx,
     run_torch,
+    served_metrics,
 )
 from trainer.export.variants import Exported, Variant, VariantRefused, make_variant
 from trainer.recipes.classification import Trained, evaluate
@@ -39,10 +41,12 @@ class Release:
     Attributes:
         files: content by name.
         fields: of its manifest.
+        charts: pictures of the training and of what came of it; they are among the files too.
     """
 
     files: Mapping[str, bytes]
     fields: ManifestFields
+    charts: tuple[Chart, ...] = ()
 
 
 def make_release(
@@ -70,15 +74,19 @@ def make_release(
     metrics = {
         "bytes": float(len(content)),
         "export_parity": parity.worst,
-        "test_accuracy": exported.accuracy,
-        "validation_accuracy": evaluate(trained, dataset.validation)[1],
         "kept_epoch": float(trained.kept_epoch),
         "epochs": float(len(trained.history)),
         "parameters": float(sum(p.numel() for p in trained.network.parameters())),
         "train_seconds": sum(row["epoch_seconds"] for row in trained.history),
     }
+    metrics |= {f"test_{name}": value for name, value in exported.metrics.items()}
+    on_validation = evaluate(trained, dataset.validation)
+    metrics |= {f"validation_{name}": value for name, value in on_validation.items()}
+    found = findings(exported.session, trained)
+    metrics |= found.metrics
     for variant in made:
         metrics |= variant.metrics
+    drawn = draw(trained, found)
     fields = make_fields(trained, metrics).model_copy(
         update={
             "tolerances": {"fp32": TOLERANCE} | {v.precision: v.tolerance for v in made},
@@ -96,17 +104,19 @@ def make_release(
         GOLDEN: exported.golden,
         REFERENCE: reference,
         WEIGHTS: safetensors.torch.save(exported.served.state_dict()),
-        CARD: write_card(model, trained, metrics).encode(),
+        CARD: write_card(model, trained, metrics, drawn).encode(),
+        **{f"{CARD_FOLDER}/{chart.name}": chart.content for chart in drawn},
     }
-    return Release(files, fields)
+    return Release(files, fields, tuple(drawn))
 
 
 def _export(trained: Trained) -> tuple[Exported, Parity]:
     """The graph in fp32, proved."""
     dataset, info = trained.dataset, trained.dataset.info
-    served = ServedClassifier(trained).eval()
+    served = ServedNetwork(trained).eval()
     example = torch.from_numpy(dataset.train.inputs[:2])
-    model = export(served, example, info.input_name, variable_axes(info.input_shape))
+    lengths = variable_axes(info.input_shape)
+    model = export(served, example, info.input_name, lengths, served.outputs)
     content = model.SerializeToString(deterministic=True)
     session = open_session(content, RuntimeOptions(device="cpu"))
     parity = check_parity(served, session, dataset)
@@ -114,8 +124,8 @@ def _export(trained: Trained) -> tuple[Exported, Parity]:
     golden = write_golden(golden_inputs, run_torch(served, golden_inputs[info.input_name]))
     # As whoever loads the version will do: what would be refused there is not published here.
     replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, TOLERANCE)
-    measured = accuracy(session, dataset.test)
-    return Exported(served, model, session, golden, measured), parity
+    metrics = served_metrics(session, trained.task, dataset.test)
+    return Exported(served, model, session, golden, trained.task, metrics), parity
 
 
 def _make(

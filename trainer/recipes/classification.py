@@ -1,4 +1,4 @@
-"""Supervised classification: the loop, with early stopping that keeps the best epoch."""
+"""Supervised learning of any task: the loop, with early stopping that keeps the best epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from trainer.data.dataset import Dataset, Split
 from trainer.recipes.device import (
@@ -18,12 +17,15 @@ from trainer.recipes.device import (
     describe_device,
     environment,
 )
-from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from trainer.recipes.learning import Learner
 from trainer.recipes.preprocessing import Preprocessing
 from trainer.recipes.randomness import generator_of
 from trainer.recipes.ranks import ALONE, Ranks
 from trainer.recipes.run import TrainingRun
+from trainer.recipes.task import Task
+from trainer.recipes.tasks import create_task
+from trainer.recipes.transfer import Source, adopt, check_prefixes, freeze
 from trainer.recipes.watcher import Stopped, Watcher
 from trainer.zoo.registry import Architecture
 from wintergarden.errors import FailedPrecondition, InvalidArgument
@@ -38,16 +40,19 @@ class Trained:
 
     Attributes:
         history: per epoch, train_loss (with smoothed labels, without penalties), validation_loss
-            and validation_accuracy, learning_rate of its last step, and epoch_seconds.
+            and that of the task's score, learning_rate of its last step, and epoch_seconds.
+        parent: whose weights it began with, for good; empty: nobody's.
         environment: what the weights' last bits depend on beside all of the above.
     """
 
     architecture: Architecture
     dataset: Dataset
-    hyperparameters: ClassificationHyperparameters
+    hyperparameters: SupervisedHyperparameters
     seed: int
     network: nn.Module
     preprocessing: Preprocessing
+    task: Task
+    parent: str = ""
     kept_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,7 +60,7 @@ class Trained:
 
 def prepare(
     architecture: Architecture,
-    hyperparameters: ClassificationHyperparameters,
+    hyperparameters: SupervisedHyperparameters,
     dataset: Dataset,
     seed: int,
     *,
@@ -72,18 +77,20 @@ def prepare(
         seed=seed,
         network=architecture.network.build(hyperparameters, dataset.info).to(device),
         preprocessing=Preprocessing(dataset, architecture.side_for(dataset.info)).to(device),
+        task=create_task(dataset, hyperparameters).to(device),
         environment=environment(device, processes),
     )
 
 
 def train(
     architecture: Architecture,
-    hyperparameters: ClassificationHyperparameters,
+    hyperparameters: SupervisedHyperparameters,
     dataset: Dataset,
     seed: int,
     watcher: Watcher | None = None,
     *,
     state: Mapping[str, Any] | None = None,
+    source: Source | None = None,
     device: torch.device = CPU,
     ranks: Ranks = ALONE,
 ) -> Trained:
@@ -99,6 +106,7 @@ def train(
         seed: of initial weights, order, dropout and augmentation.
         watcher: who follows; rank 0's alone should do anything.
         state: to go on from; `Checkpointable.state_dict` gave it. Rank 0's is everybody's.
+        source: of the weights to begin with, where the hyperparameters want any; rank 0's too.
         device: of this rank, from `choose_device`.
         ranks: the processes that train together; each calls this with the same arguments.
 
@@ -106,8 +114,8 @@ def train(
         The network on the CPU, in eval mode; the same on every rank.
 
     Raises:
-        InvalidArgument: these hyperparameters let the weights explode, or the batch does not
-            divide by the number of processes.
+        InvalidArgument: these hyperparameters let the weights explode, the batch does not divide
+            by the number of processes, or the source is of another network.
         Unsupported: this device cannot train in the precision asked for.
         Stopped: the watcher said so, on rank 0; every rank raises it at the same step.
     """
@@ -118,6 +126,7 @@ def train(
         new = prepare(
             architecture, hyperparameters, dataset, seed, device=device, processes=ranks.count
         )
+        _begin_with(source, new, watcher, ranks)
         return new, TrainingRun(new.network, hyperparameters, len(dataset.train))
 
     trained, run = begin()
@@ -128,9 +137,18 @@ def train(
             watcher.on_log("warning", f"training starts from the beginning: {error.message}")
             trained, run = begin()
     watcher.on_log("info", _describe(run, hyperparameters, device, ranks))
-    learner = Learner(run, hyperparameters, dataset, trained.preprocessing, seed=seed, ranks=ranks)
+    freeze(trained.network, hyperparameters, run.epoch)
+    learner = Learner(
+        run,
+        hyperparameters,
+        dataset,
+        trained.preprocessing,
+        trained.task,
+        seed=seed,
+        ranks=ranks,
+    )
     while not run.is_over:
-        trained.network.train()
+        freeze(trained.network, hyperparameters, run.epoch)
         order = torch.randperm(len(dataset.train), generator=generator_of(seed, "order", run.epoch))
         for indices in order.split(hyperparameters.batch_size)[run.batch :]:
             learner.learn(indices)
@@ -138,37 +156,72 @@ def train(
         _end_epoch(trained, run, watcher, ranks)
     run.keep_best()
     trained.network.to(CPU).eval()
+    trained.network.requires_grad_(True)
     trained.preprocessing.to(CPU)
+    trained.task.to(CPU)
     trained.kept_epoch, trained.history = run.kept_epoch, run.history
     return trained
 
 
-@torch.no_grad()
-def evaluate(trained: Trained, split: Split, ranks: Ranks = ALONE) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy, over a part of the data; in full precision.
+def evaluate(trained: Trained, split: Split, ranks: Ranks = ALONE) -> dict[str, float]:
+    """The metrics of the task over a part of the data, `loss` among them; in full precision.
 
     Args:
         trained: its network goes to eval mode.
         split: the part.
         ranks: that share the work; the answer is the same on each.
     """
-    trained.network.eval()
-    device = next(trained.network.parameters()).device
-    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses, of right answers
+    return measure(trained, trained.network, split, ranks)
+
+
+@torch.no_grad()
+def measure(
+    trained: Trained, network: nn.Module, split: Split, ranks: Ranks = ALONE
+) -> dict[str, float]:
+    """As `evaluate`, of another network in the place of the one that is trained."""
+    network.eval()
+    device, tally = next(network.parameters()).device, None
     for start in range(ranks.rank * EVALUATION_BATCH, len(split), ranks.count * EVALUATION_BATCH):
         rows = slice(start, start + EVALUATION_BATCH)
         inputs = torch.from_numpy(split.inputs[rows]).to(device)
-        labels = torch.from_numpy(split.labels[rows]).to(device)
-        logits = trained.network(trained.preprocessing(inputs))
-        sums[0] += functional.cross_entropy(logits, labels, reduction="sum")
-        sums[1] += (logits.argmax(dim=1) == labels).sum()
-    loss, right = ranks.sum(sums).tolist()
-    return loss / len(split), right / len(split)
+        targets = trained.task.targets(split.labels[rows]).to(device)
+        part = trained.task.tally(network(trained.preprocessing(inputs)), targets)
+        tally = part if tally is None else tally + part
+    if tally is None:  # fewer batches than ranks
+        inputs = torch.from_numpy(split.inputs[:1]).to(device)
+        targets = trained.task.targets(split.labels[:1]).to(device)
+        tally = 0 * trained.task.tally(network(trained.preprocessing(inputs)), targets)
+    return trained.task.metrics(ranks.sum(tally).cpu(), len(split))
 
 
-def _check(
-    hyperparameters: ClassificationHyperparameters, device: torch.device, ranks: Ranks
-) -> None:
+def _begin_with(source: Source | None, new: Trained, watcher: Watcher, ranks: Ranks) -> None:
+    """Where the hyperparameters say so, the same weights of another model on all ranks."""
+    hyperparameters = new.hyperparameters
+    check_prefixes(new.network, hyperparameters)
+    if hyperparameters.unfreeze_epochs and ranks.count > 1:
+        raise InvalidArgument(
+            f"hyperparameter 'unfreeze_epochs': got {hyperparameters.unfreeze_epochs} for "
+            f"{ranks.count} processes; only one process can set parts free while it trains",
+            field="hyperparameters.unfreeze_epochs",
+        )
+    if not hyperparameters.init_from:
+        return
+    shared = ranks.share(None if source is None else _plain(source))
+    if shared is None:
+        raise InvalidArgument(
+            "hyperparameter 'init_from': there is nowhere here to take weights from",
+            field="hyperparameters.init_from",
+        )
+    begun = Source(str(shared["name"]), str(shared["lineage"]), shared["weights"])
+    watcher.on_log("info", adopt(new.network, begun, hyperparameters))
+    new.parent = begun.lineage
+
+
+def _plain(source: Source) -> dict[str, Any]:
+    return {"name": source.name, "lineage": source.lineage, "weights": dict(source.weights)}
+
+
+def _check(hyperparameters: SupervisedHyperparameters, device: torch.device, ranks: Ranks) -> None:
     autocast_dtype(hyperparameters.precision, device)
     if hyperparameters.batch_size % ranks.count:
         raise InvalidArgument(
@@ -181,7 +234,7 @@ def _check(
 
 def _describe(
     run: TrainingRun,
-    hyperparameters: ClassificationHyperparameters,
+    hyperparameters: SupervisedHyperparameters,
     device: torch.device,
     ranks: Ranks,
 ) -> str:
@@ -205,8 +258,8 @@ def _tell(run: TrainingRun, watcher: Watcher, ranks: Ranks) -> None:
 
 def _end_epoch(trained: Trained, run: TrainingRun, watcher: Watcher, ranks: Ranks) -> None:
     train_loss = float(ranks.sum(run.loss_sum)) / len(trained.dataset.train)
-    validation_loss, validation_accuracy = evaluate(trained, trained.dataset.validation, ranks)
-    if not math.isfinite(train_loss + validation_loss):
+    validation = measure(trained, run.judged, trained.dataset.validation, ranks)
+    if not math.isfinite(train_loss + validation["loss"]):
         raise InvalidArgument(
             f"the loss became {train_loss} in epoch {run.epoch + 1}; try a learning_rate below "
             f"{trained.hyperparameters.learning_rate:g}",
@@ -215,8 +268,8 @@ def _end_epoch(trained: Trained, run: TrainingRun, watcher: Watcher, ranks: Rank
     metrics = {
         "epoch": float(run.epoch + 1),
         "train_loss": train_loss,
-        "validation_loss": validation_loss,
-        "validation_accuracy": validation_accuracy,
+        "validation_loss": validation["loss"],
+        f"validation_{trained.task.score}": validation[trained.task.score],
         "learning_rate": run.rate,
         "epoch_seconds": run.epoch_seconds,
     }

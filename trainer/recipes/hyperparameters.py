@@ -17,6 +17,9 @@ from wintergarden.errors import InvalidArgument
 _SHOWN = 80  # characters of a refused value
 
 Precision = Literal["fp32", "bf16", "fp16"]
+ClassWeights = Literal["none", "balanced", "median_frequency"]
+Prefix = Annotated[str, Field(pattern=r"^([A-Za-z0-9_.]{1,200}|\*)$")]
+"""Of names in a network's state dict: `features` is all of `features.0.weight` and its like."""
 
 # Those whose defaults depend on the architecture.
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -92,8 +95,8 @@ class Hyperparameters(BaseModel):
         raise InvalidArgument(message, field=f"hyperparameters.{path}")
 
 
-class ClassificationHyperparameters(Hyperparameters):
-    """Of `recipes.classification`."""
+class SupervisedHyperparameters(Hyperparameters):
+    """Of `recipes.classification`, whatever the task."""
 
     epochs: Epochs = 60
     batch_size: int = Field(default=64, ge=1, le=4096)
@@ -126,10 +129,38 @@ class ClassificationHyperparameters(Hyperparameters):
     Weights, sums and what is exported stay in fp32 (Micikevicius et al. 2018)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target given to all classes alike (Szegedy et al. 2016, §7)."""
+    class_weights: ClassWeights = "none"
+    """What examples of a class count in the loss: all alike, or so that each class counts alike, or
+    the median frequency over the class's own (Eigen, Fergus 2015)."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Keep a moving average of the weights with this decay, judge it after each epoch and export it
+    (Polyak, Juditsky 1992); 0 keeps none. It begins lower: (1 + step) / (10 + step)."""
     patience: int = Field(default=0, ge=0, le=10_000)
     """Stop after so many epochs without a better validation loss, and keep the best epoch's
     weights; 0 trains to the end of the schedule and keeps the last. A schedule other than
     constant is at its best at its end: give it patience to get there."""
+
+    init_from: str = Field(default="", max_length=300)
+    """Begin with the weights of another model: `model`, `model:3` or `model:stable` of the store,
+    or `sha256:…` of an uploaded state dict, as safetensors or torch. The last layers are new."""
+    replace: tuple[Prefix, ...] = Field(default=(), max_length=32)
+    """What is new all the same with init_from, by the beginnings of names; empty: what the
+    architecture says depends on the classes."""
+    freeze: tuple[Prefix, ...] = Field(default=(), max_length=32)
+    """What stays as it is, by the beginnings of names; `*` is all but what is new."""
+    unfreeze_epochs: int = Field(default=0, ge=0, le=10_000)
+    """Set the last of freeze free after so many epochs, the one before it after as many again, and
+    so on (Howard, Ruder 2018, §3.3); 0 leaves them frozen."""
+    rate_decay: float = Field(default=1.0, gt=0, le=1)
+    """Of the learning rate from each layer with weights to the one before it (Howard, Ruder 2018,
+    §3.2); 1 gives all the same."""
+
+    @field_validator("freeze", "unfreeze_epochs", "replace")
+    @classmethod
+    def _has_a_source(cls, value: Any, beside: ValidationInfo) -> Any:
+        if value and not beside.data.get("init_from"):
+            raise ValueError("nothing without init_from, whose weights it is about")
+        return value
 
     @field_validator("warmup")
     @classmethod
@@ -147,11 +178,23 @@ class ClassificationHyperparameters(Hyperparameters):
         return value
 
 
+class ClassificationHyperparameters(SupervisedHyperparameters):
+    """Of networks that tell classes, or values, of tables and texts."""
+
+
 class ImageClassificationHyperparameters(ClassificationHyperparameters):
     """Of `recipes.classification` on images."""
 
     augment: bool = True
     """Train on randomly rotated, scaled, sheared and shifted images."""
+
+
+class SegmentationHyperparameters(ImageClassificationHyperparameters):
+    """Of networks that tell the class of each pixel; images are warped with their masks."""
+
+    class_weights: ClassWeights = "median_frequency"
+    """What pixels of a class count in the loss: all alike, or so that each class counts alike, or
+    the median frequency over the class's own (Eigen, Fergus 2015)."""
 
 
 def _whole(value: Any) -> Any:
@@ -172,6 +215,10 @@ def _limits(schema: Mapping[str, Any]) -> str:
     if schema["type"] == "array":
         return f"a list of at most {schema['maxItems']}, each {_limits(schema['items'])}"
     words = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+    if schema["type"] == "string":
+        if "maxLength" in schema:
+            return f"a text of at most {schema['maxLength']} characters"
+        return f"a text like {schema['pattern']}" if "pattern" in schema else "a text"
     limits = [
         f"{sign} {schema[key]:g}"
         for key, sign in (

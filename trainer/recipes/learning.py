@@ -6,18 +6,18 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainer.data.dataset import Dataset, Split
 from trainer.recipes.augmentation import draw_affine, warped
 from trainer.recipes.device import autocast_dtype
 from trainer.recipes.hyperparameters import (
-    ClassificationHyperparameters,
     ImageClassificationHyperparameters,
+    SupervisedHyperparameters,
 )
 from trainer.recipes.randomness import derived_seed, generator_of, seed_device
 from trainer.recipes.ranks import Ranks
 from trainer.recipes.run import TrainingRun
+from trainer.recipes.task import Task
 
 
 class Learner:
@@ -33,6 +33,7 @@ class Learner:
         hyperparameters: of the training.
         dataset: to learn from, all in memory.
         preprocessing: where the network is.
+        task: where the network is.
         seed: of dropout and augmentation.
         ranks: the processes that train together.
     """
@@ -40,9 +41,10 @@ class Learner:
     def __init__(
         self,
         run: TrainingRun,
-        hyperparameters: ClassificationHyperparameters,
+        hyperparameters: SupervisedHyperparameters,
         dataset: Dataset,
         preprocessing: nn.Module,
+        task: Task,
         *,
         seed: int,
         ranks: Ranks,
@@ -50,10 +52,12 @@ class Learner:
         self._run = run
         self._hyperparameters = hyperparameters
         self._preprocessing = preprocessing
+        self._task = task
+        self._auxiliary_weight = float(getattr(run.network, "auxiliary_weight", 0.0))
         self._seed = seed
         self._ranks = ranks
         self._device = run.loss_sum.device
-        self._examples = _Examples(dataset.train, self._device)
+        self._examples = _Examples(dataset.train, task, self._device)
         self._replica = ranks.replicate(run.network)
         self._parameters = list(run.network.parameters())
         self._dtype = autocast_dtype(hyperparameters.precision, self._device)
@@ -88,19 +92,19 @@ class Learner:
         run.end_step(loss_sum)
 
     def _loss(self, indices: Tensor, maps: Tensor | None) -> Tensor:
-        """Summed over the examples, with smoothed labels."""
-        inputs, labels = self._examples.take(indices)
+        """Summed over the examples; auxiliary heads' is added, weighted (Szegedy 2015, §5)."""
+        inputs, targets = self._examples.take(indices)
         if maps is not None:
-            inputs = warped(inputs, maps.to(self._device, non_blocking=True))
+            maps = maps.to(self._device, non_blocking=True)
+            inputs, targets = warped(inputs, maps), self._task.warped(targets, maps)
         inputs = self._preprocessing(inputs)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            logits = self._replica(inputs)
-        return functional.cross_entropy(
-            logits.float(),
-            labels,
-            reduction="sum",
-            label_smoothing=self._hyperparameters.label_smoothing,
-        )
+            answers = self._replica(inputs)
+        answer, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
+        loss = self._task.loss(answer.float(), targets)
+        for other in auxiliary:
+            loss = loss + self._auxiliary_weight * self._task.loss(other.float(), targets)
+        return loss
 
     def _step(self) -> None:
         run = self._run
@@ -115,13 +119,13 @@ class Learner:
 class _Examples:
     """A part of the data in the host's memory, from which batches go to the device."""
 
-    def __init__(self, split: Split, device: torch.device) -> None:
-        self._inputs, self._labels = torch.from_numpy(split.inputs), torch.from_numpy(split.labels)
+    def __init__(self, split: Split, task: Task, device: torch.device) -> None:
+        self._inputs, self._targets = torch.from_numpy(split.inputs), task.targets(split.labels)
         self._device = device
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The examples of these indices and their classes, on the device."""
-        return self._sent(self._inputs[indices]), self._sent(self._labels[indices])
+        """The examples of these indices and their targets, on the device."""
+        return self._sent(self._inputs[indices]), self._sent(self._targets[indices])
 
     def _sent(self, values: Tensor) -> Tensor:
         if self._device.type != "cuda":

@@ -8,24 +8,30 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.hyperparameters import SupervisedHyperparameters
+from trainer.recipes.transfer import rate_scales
 
 MOMENTUM = 0.9
 
 
-def penalised(network: nn.Module) -> list[nn.Parameter]:
-    """Weight matrices and kernels; shrinking biases and scales would regularise nothing."""
-    return [parameter for parameter in network.parameters() if parameter.ndim > 1]
+def create_optimizer(network: nn.Module, hyperparameters: SupervisedHyperparameters) -> Optimizer:
+    """The optimizer; its weight decay is the gradient of the L2 term of the loss.
 
-
-def create_optimizer(
-    network: nn.Module, hyperparameters: ClassificationHyperparameters
-) -> Optimizer:
-    """The optimizer; its weight decay is the gradient of the L2 term of the loss."""
-    groups = [
-        {"params": penalised(network), "weight_decay": hyperparameters.l2},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    Each group's `scale` is what its learning rate is of the schedule's.
+    """
+    scales = rate_scales(network, hyperparameters.rate_decay)
+    groups: list[dict[str, Any]] = []
+    for scale in sorted(set(scales.values()), reverse=True):
+        members = [p for name, p in network.named_parameters() if scales[name] == scale]
+        for is_penalised in (True, False):
+            groups.append(
+                {
+                    "params": [p for p in members if (p.ndim > 1) == is_penalised],
+                    "weight_decay": hyperparameters.l2 if is_penalised else 0.0,
+                    "is_penalised": is_penalised,
+                    "scale": scale,
+                }
+            )
     rate = hyperparameters.learning_rate
     if hyperparameters.optimizer == "sgd":
         return SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
@@ -52,12 +58,13 @@ class L1:
     def step(self) -> None:
         if not self._strength:
             return
-        weights = self._optimizer.param_groups[0]  # the second group holds the biases
-        for weight in weights["params"]:
-            if weight not in self._optimizer.state:  # fp16's first steps may be skipped
-                continue
-            limit = self._strength * self._unit_step(weight, weights)
-            weight.sub_(weight.clamp(-limit, limit))
+        for group in self._optimizer.param_groups:
+            for weight in group["params"] if group["is_penalised"] else ():
+                # Frozen, or fp16's first steps, which may be skipped.
+                if weight.grad is None or weight not in self._optimizer.state:
+                    continue
+                limit = self._strength * self._unit_step(weight, group)
+                weight.sub_(weight.clamp(-limit, limit))
 
     def _unit_step(self, weight: Tensor, group: dict[str, Any]) -> Tensor | float:
         """How far a lasting gradient of 1 would move a weight."""

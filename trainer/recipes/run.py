@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.average import Average
+from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from trainer.recipes.optimization import L1, create_optimizer
 from trainer.recipes.schedule import create_schedule
 from wintergarden.errors import FailedPrecondition
@@ -34,11 +35,12 @@ class TrainingRun:
         rate: the learning rate of the last step.
         loss_sum: float64 on the network's device, of the epoch's examples so far; on this rank.
         history: a row for each whole epoch.
+        average: of the network's weights over the steps.
         kept_epoch: whose weights are the best so far, or the last where all count alike.
     """
 
     def __init__(
-        self, network: nn.Module, hyperparameters: ClassificationHyperparameters, examples: int
+        self, network: nn.Module, hyperparameters: SupervisedHyperparameters, examples: int
     ) -> None:
         self.network = network
         self._hyperparameters = hyperparameters
@@ -48,6 +50,7 @@ class TrainingRun:
         self.l1 = L1(self.optimizer, hyperparameters.l1)
         self.schedule = create_schedule(self.optimizer, hyperparameters, self.batches_per_epoch)
         self.scaler = torch.amp.GradScaler("cuda", enabled=hyperparameters.precision == "fp16")
+        self.average = Average(network, hyperparameters.ema_decay)
         self.step = self.epoch = self.batch = self.kept_epoch = 0
         self.rate = 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -69,6 +72,11 @@ class TrainingRun:
         return self.epoch >= self._hyperparameters.epochs or has_lost_patience
 
     @property
+    def judged(self) -> nn.Module:
+        """The network that counts: the average one where there is one."""
+        return self.average.network or self.network
+
+    @property
     def epoch_seconds(self) -> float:
         """Of the epoch under way, without the time between an interruption and its end."""
         return self._seconds_before + time.perf_counter() - self._resumed_at
@@ -76,7 +84,8 @@ class TrainingRun:
     def end_step(self, loss_sum: Tensor) -> None:
         """A batch has been learnt; its loss is the sum over this rank's examples."""
         self.loss_sum += loss_sum
-        self.rate = self.optimizer.param_groups[0]["lr"]
+        self.rate = max(group["lr"] for group in self.optimizer.param_groups)
+        self.average.follow(self.network, self.step)
         self.schedule.after_step()
         self.step += 1
         self.batch += 1
@@ -95,12 +104,11 @@ class TrainingRun:
             self.kept_epoch = self.epoch
         elif metrics["validation_loss"] < self._best_loss:
             self._best_loss, self.kept_epoch = metrics["validation_loss"], self.epoch
-            self._kept_weights = copy.deepcopy(self.network.state_dict())
+            self._kept_weights = copy.deepcopy(self.judged.state_dict())
 
     def keep_best(self) -> None:
         """Gives the network the weights of `kept_epoch`."""
-        if self._kept_weights is not None:
-            self.network.load_state_dict(self._kept_weights)
+        self.network.load_state_dict(self._kept_weights or self.judged.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -115,6 +123,7 @@ class TrainingRun:
             "kept_epoch": self.kept_epoch,
             "kept_weights": self._kept_weights,
             "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -128,6 +137,7 @@ class TrainingRun:
         """
         try:
             self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             self.scaler.load_state_dict(state["scaler"])

@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
-from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.hyperparameters import SupervisedHyperparameters
 
 _NOT_BETTER = 1e-4  # of the loss: smaller improvements are none, as in torch's ReduceLROnPlateau
 
@@ -35,7 +35,8 @@ class OneCycle(Schedule):
     """Up and down, and momentum down and up. Smith, Topin 2018, arXiv:1708.07120."""
 
     def __init__(self, optimizer: Optimizer, peak: float, steps: int) -> None:
-        self._scheduler = OneCycleLR(optimizer, max_lr=peak, total_steps=steps)
+        peaks = [peak * group.get("scale", 1.0) for group in optimizer.param_groups]
+        self._scheduler = OneCycleLR(optimizer, max_lr=peaks, total_steps=steps)
 
     def after_step(self) -> None:
         self._scheduler.step()
@@ -70,7 +71,7 @@ class Curve(Schedule):
 
     def _apply(self) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = self._peak * self._factor(self._step)
+            group["lr"] = self._peak * self._factor(self._step) * group.get("scale", 1.0)
 
 
 class Plateau(Curve):
@@ -112,7 +113,7 @@ class Plateau(Curve):
 
 
 def create_schedule(
-    optimizer: Optimizer, hyperparameters: ClassificationHyperparameters, steps_per_epoch: int
+    optimizer: Optimizer, hyperparameters: SupervisedHyperparameters, steps_per_epoch: int
 ) -> Schedule:
     """The schedule over all epochs; it sets the optimizer's first rate at once."""
     peak, steps = hyperparameters.learning_rate, steps_per_epoch * hyperparameters.epochs

@@ -34,7 +34,7 @@ def weights(trained: Trained) -> torch.Tensor:
 
 
 def test_it_learns(wine: Dataset) -> None:
-    assert evaluate(train_mlp(wine), wine.test)[1] >= 0.9
+    assert evaluate(train_mlp(wine), wine.test)["accuracy"] >= 0.9
 
 
 def test_a_seed_decides_everything(wine: Dataset) -> None:
@@ -60,7 +60,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_it(wine: Dataset) -> None:
     assert len(losses) < 400
     assert len(losses) == trained.kept_epoch + 5
     assert min(losses) == losses[trained.kept_epoch - 1]
-    assert evaluate(trained, wine.validation)[0] == pytest.approx(min(losses), rel=1e-6)
+    assert evaluate(trained, wine.validation)["loss"] == pytest.approx(min(losses), rel=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "learning_rate": 0.02}])
@@ -72,7 +72,7 @@ def test_l1_makes_weights_zero(wine: Dataset, optimizer: dict[str, Any]) -> None
     assert sparsity[0] == 0
     assert sparsity[0] < sparsity[1] < sparsity[2]
     assert sparsity[2] > 0.5
-    assert evaluate(trained, wine.test)[1] >= 0.9
+    assert evaluate(trained, wine.test)["accuracy"] >= 0.9
 
 
 def test_l2_makes_weights_small(wine: Dataset) -> None:

@@ -69,13 +69,13 @@ def test_clipping_bounds_what_a_step_changes(wine: Dataset) -> None:
 
 
 def test_a_clipped_training_learns(wine: Dataset) -> None:
-    assert evaluate(train_mlp(wine, clip_norm=0.1, epochs=20), wine.test)[1] >= 0.9
+    assert evaluate(train_mlp(wine, clip_norm=0.1, epochs=20), wine.test)["accuracy"] >= 0.9
 
 
 def test_bf16_learns_and_leaves_fp32_weights(wine: Dataset) -> None:
     trained = train_mlp(wine, precision="bf16", epochs=20)
     assert {p.dtype for p in trained.network.parameters()} == {torch.float32}
-    assert evaluate(trained, wine.test)[1] >= 0.9
+    assert evaluate(trained, wine.test)["accuracy"] >= 0.9
     assert not torch.equal(parameters(trained), parameters(train_mlp(wine, epochs=20)))
 
 
@@ -113,7 +113,7 @@ def test_cuda_learns_what_a_cpu_learns(precision: str) -> None:
     parsed = architecture.hyperparameters.parse({"epochs": 6, "precision": precision})
     trained = train(architecture, parsed, digits, 0, device=choose_device("cuda"))
     assert next(trained.network.parameters()).device.type == "cpu"
-    assert evaluate(trained, digits.test)[1] >= 0.9
+    assert evaluate(trained, digits.test)["accuracy"] >= 0.9
 
 
 def test_random_numbers_have_their_place() -> None:

@@ -30,7 +30,9 @@ def gradient(indices: torch.Tensor, ranks: Ranks, accumulate: int) -> tuple[torc
     )
     trained = prepare(architecture, parsed, digits(), 0)
     run = TrainingRun(trained.network, parsed, len(digits().train))
-    Learner(run, parsed, digits(), trained.preprocessing, seed=7, ranks=ranks).learn(indices)
+    Learner(run, parsed, digits(), trained.preprocessing, trained.task, seed=7, ranks=ranks).learn(
+        indices
+    )
     grads = [p.grad.flatten() for p in trained.network.parameters() if p.grad is not None]
     return torch.cat(grads), float(run.loss_sum)
 
