@@ -36,7 +36,7 @@ class MLPHyperparameters(ClassificationHyperparameters):
     "mlp",
     summary="Fully connected layers of any number and width",
     source="Rumelhart, Hinton, Williams 1986, Learning representations by back-propagating errors",
-    tasks=("tabular-classification", "image-classification"),
+    tasks=("tabular-classification", "image-classification", "regression"),
     hyperparameters=MLPHyperparameters,
 )
 class MLP(nn.Module):
@@ -46,7 +46,7 @@ class MLP(nn.Module):
 
     Shape:
         input:  (N, …) float32, standardised; flattened to (N, in_features).
-        output: (N, num_classes) float32, unnormalised logits.
+        output: (N, num_classes) float32, unnormalised logits or standardised values.
     """
 
     def __init__(

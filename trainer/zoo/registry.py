@@ -11,15 +11,18 @@ from typing import Any, Protocol, TypeVar, cast
 from torch import nn
 
 from trainer.data.dataset import DatasetInfo, Task
-from trainer.recipes.hyperparameters import ClassificationHyperparameters
+from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from wintergarden.errors import InvalidArgument, NotFound
 
 MODULES = (
     "trainer.zoo.alexnet",
     "trainer.zoo.googlenet",
     "trainer.zoo.lenet5",
+    "trainer.zoo.linear",
     "trainer.zoo.mlp",
+    "trainer.zoo.perceptron",
     "trainer.zoo.resnet",
+    "trainer.zoo.segnet",
     "trainer.zoo.vgg",
 )
 
@@ -61,7 +64,7 @@ class Architecture:
     summary: str
     source: str
     tasks: tuple[Task, ...]
-    hyperparameters: type[ClassificationHyperparameters]
+    hyperparameters: type[SupervisedHyperparameters]
     network: type[Buildable]
     image_side: int | None = None
     min_image_side: int | None = None
@@ -101,7 +104,7 @@ def register(
     summary: str,
     source: str,
     tasks: tuple[Task, ...],
-    hyperparameters: type[ClassificationHyperparameters],
+    hyperparameters: type[SupervisedHyperparameters],
     image_side: int | None = None,
     min_image_side: int | None = None,
 ) -> Callable[[Network], Network]:
