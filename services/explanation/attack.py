@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.explanation.arrays import Array
-from services.explanation.attacks.ball import Ball, distance_linf
-from services.explanation.attacks.robustness import accuracy_curve
-from services.explanation.attributions.saliency import Gradient
+from services.explanation.attacks.ball import Ball, Norm
+from services.explanation.attacks.box import Box
+from services.explanation.attacks.norms import distances
+from services.explanation.attacks.victim import Victim
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
+from services.explanation.parameters import NO_NUMBERS, Numbers
 from services.explanation.subject import Subject
 from wintergarden.errors import FailedPrecondition, InvalidArgument
 from wintergarden.store import Manifest
@@ -30,21 +32,27 @@ class AttackQuery:
 
     Attributes:
         rows: [N, …].
-        epsilon_linf: Radius in the L∞ norm, in the input's own units.
+        epsilon: Radius in the input's own units; 0 for a method that looks for the smallest change.
         input_name: As the caller calls the input.
         labels: The true classes, one per row or one for all; the predicted ones if empty.
         targets: The classes wanted instead; any other if empty.
         value_range: Lowest and highest valid value; the manifest's if empty.
         output_name: Which logits.
+        norm: What epsilon and distances are measured in.
+        changeable: bool of a row's shape; None: every element may change.
+        parameters: Of the method.
     """
 
     rows: Array
-    epsilon_linf: float
+    epsilon: float = 0.0
     input_name: str = ""
     labels: tuple[int, ...] = ()
     targets: tuple[int, ...] = ()
     value_range: tuple[float, ...] = ()
     output_name: str = ""
+    norm: Norm = "linf"
+    changeable: Array | None = None
+    parameters: Numbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +63,7 @@ class Adversarial:
         rows, adversarial: (N, …).
         labels: (N,), the classes that were to be left; targets: (N,) or None.
         logits_before, logits_after: (N, K).
+        queries, gradients: (N,), how often the model, and its gradient, was run on each row.
     """
 
     manifest: Manifest
@@ -67,6 +76,8 @@ class Adversarial:
     targets: Array | None
     logits_before: Array
     logits_after: Array
+    queries: Array
+    gradients: Array
 
     @property
     def predictions_before(self) -> Array:
@@ -94,7 +105,12 @@ class Adversarial:
 
     @property
     def distances_linf(self) -> Array:
-        return distance_linf(self.rows, self.adversarial)
+        """Largest change of any element, per row; exact."""
+        return distances(self.rows, self.adversarial, "linf")
+
+    @property
+    def distances_l2(self) -> Array:
+        return distances(self.rows, self.adversarial, "l2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +124,24 @@ class Robustness:
     examples: int
 
 
-Perturbation = Callable[..., Array]
-"""As `attacks.fgsm.fgsm`: gradient, rows, logits, classes, ball, is_targeted to moved rows."""
+@dataclass(frozen=True)
+class Perturbation:
+    """How rows are moved.
+
+    Attributes:
+        move: Victim, rows, their ball and the method's numbers to moved rows.
+        is_bounded: It stays within epsilon; else it looks for the smallest change.
+    """
+
+    move: Callable[[Victim, Array, Ball, Numbers], Array]
+    is_bounded: bool = True
+
+    def check_radius(self, method: str, epsilon: float) -> None:
+        if not self.is_bounded and epsilon:
+            raise InvalidArgument(
+                f"epsilon_linf={epsilon}: {method} looks for the smallest change and takes none",
+                "epsilon_linf",
+            )
 
 
 def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQuery) -> Adversarial:
@@ -119,9 +151,11 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
         InvalidArgument: naming the field, what was got and what is allowed.
         Unsupported: no logits to attack, or an operator without a backward rule.
     """
+    perturb.check_radius(method, query.epsilon)
     rows = check_rows(subject, query.rows, query.input_name)
-    ball = ball_of(subject, query.epsilon_linf, query.value_range)
-    ball.check_centre(rows)
+    box = box_of(subject, query.value_range, query.changeable)
+    ball = Ball(query.epsilon, box, query.norm)
+    box.check_centre(rows)
     head = subject.logits_head(query.output_name)
     logits = subject.outputs(rows, head)
     _require_classes(logits, head)
@@ -129,14 +163,8 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
     targets = check_classes(query.targets, len(rows), logits.shape[1], "targets")
     if labels is None:
         labels = logits.argmax(axis=1)
-    moved = perturb(
-        _gradient(subject, head),
-        rows,
-        logits,
-        labels if targets is None else targets,
-        ball,
-        is_targeted=targets is not None,
-    )
+    victim = _victim(subject, head, labels if targets is None else targets, targets is not None)
+    moved = perturb.move(victim, rows, ball, query.parameters)
     return Adversarial(
         manifest=subject.manifest,
         method=method,
@@ -148,6 +176,8 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
         targets=targets,
         logits_before=logits,
         logits_after=subject.outputs(moved, head),
+        queries=victim.queries,
+        gradients=victim.gradients,
     )
 
 
@@ -157,8 +187,14 @@ def evaluate_robustness(
     subject: Subject,
     epsilons_linf: Sequence[float] = (),
     max_examples: int = 0,
+    *,
+    norm: Norm = "linf",
+    parameters: Numbers = NO_NUMBERS,
 ) -> Robustness:
     """Accuracy of the attacked model over its held-out reference examples.
+
+    A method that looks for the smallest change runs once: a row holds at every radius below its
+    distance.
 
     Raises:
         InvalidArgument: radii that mean nothing, or none where the input has no valid range.
@@ -170,8 +206,9 @@ def evaluate_robustness(
         raise InvalidArgument(
             f"{len(epsilons_linf)} radii; at most {MAX_RADII} are allowed", "epsilons_linf"
         )
-    radii = epsilons_linf or _default_radii(subject)
-    balls = tuple(ball_of(subject, radius) for radius in radii)
+    radii = epsilons_linf or default_radii(subject)
+    box = box_of(subject)
+    balls = tuple(Ball(radius, box, norm) for radius in radii)
     reference = subject.reference()
     if reference.labels is None:
         raise FailedPrecondition(f"the reference examples of {subject.label} have no labels")
@@ -182,26 +219,34 @@ def evaluate_robustness(
     logits = subject.outputs(rows, head)
     _require_classes(logits, head)
 
-    def perturbed(clean: Array, classes: Array, ball: Ball) -> Array:
-        ball.check_centre(clean)
-        gradient = _gradient(subject, head)
-        return perturb(gradient, clean, logits, classes, ball, is_targeted=False)
+    box.check_centre(rows)
 
-    accuracies = accuracy_curve(
-        lambda batch: subject.outputs(batch, head), perturbed, rows, labels, balls
-    )
+    def moved(classes: Array, ball: Ball) -> Array:
+        victim = _victim(subject, head, classes, is_targeted=False)
+        return perturb.move(victim, rows, ball, parameters)
+
+    if perturb.is_bounded:
+        predictions = (subject.outputs(moved(labels, ball), head).argmax(axis=1) for ball in balls)
+        accuracies = [float((predicted == labels).mean()) for predicted in predictions]
+    else:
+        nearest = moved(labels, Ball(0.0, box, norm))
+        fooled = subject.outputs(nearest, head).argmax(axis=1) != labels
+        away = np.where(fooled, distances(rows, nearest, norm), np.inf)
+        accuracies = [float((away > ball.epsilon).mean()) for ball in balls]
     return Robustness(subject.manifest, method, balls, tuple(accuracies), len(rows))
 
 
-def ball_of(subject: Subject, epsilon: float, value_range: Sequence[float] = ()) -> Ball:
-    """The ball in the input's own units, within the range given or the manifest's."""
+def box_of(
+    subject: Subject, value_range: Sequence[float] = (), changeable: Array | None = None
+) -> Box:
+    """In the input's own units, within the range given or the manifest's."""
     if len(value_range) not in (0, 2):
         raise InvalidArgument(
             f"value_range has {len(value_range)} numbers; give the lowest and the highest value",
             "value_range",
         )
     low, high = value_range or subject.input.value_range or (-math.inf, math.inf)
-    return Ball(epsilon, low, high, units_of(subject))
+    return Box(low, high, units_of(subject), changeable)
 
 
 def units_of(subject: Subject) -> str:
@@ -227,11 +272,16 @@ def _confidences(logits: Array) -> Array:
     return best
 
 
-def _gradient(subject: Subject, head: Head) -> Gradient:
-    return lambda rows, weights: subject.gradient(rows, weights, head)
+def _victim(subject: Subject, head: Head, classes: Array, is_targeted: bool) -> Victim:
+    return Victim(
+        lambda rows: subject.outputs(rows, head),
+        lambda rows, weights: subject.gradient(rows, weights, head),
+        classes,
+        is_targeted=is_targeted,
+    )
 
 
-def _default_radii(subject: Subject) -> list[float]:
+def default_radii(subject: Subject) -> list[float]:
     if subject.input.value_range is None:
         raise InvalidArgument(
             f"the input of {subject.label} has no valid range to take radii from; name "

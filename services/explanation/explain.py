@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from services.explanation.attributions.saliency import saliency
 from services.explanation.background import choose_background
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
+from services.explanation.parameters import Numbers
 from services.explanation.subject import Subject
 from wintergarden.errors import InvalidArgument
 from wintergarden.store import Manifest
@@ -40,6 +41,7 @@ class ExplainQuery:
         background_summary: "mean" or "sample".
         max_evaluations: Model rows per explained row.
         seed: Of what is drawn.
+        parameters: Of the method, every one of them (`parameters.settle`).
     """
 
     rows: Array
@@ -51,6 +53,7 @@ class ExplainQuery:
     background_summary: str = ""
     max_evaluations: int = 0
     seed: int = 0
+    parameters: Numbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

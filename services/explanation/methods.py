@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from services.explanation.attack import Perturbation
-from services.explanation.attacks.fgsm import fgsm
+from services.explanation.attack_methods import ATTACKS, AttackMethod
 from services.explanation.explain import Attribution, by_kernel_shap, by_saliency
+from services.explanation.method import Method
 from wintergarden.errors import InvalidArgument
 
 
 @dataclass(frozen=True)
-class Method:
-    """What a method is called, what it needs and where it is described."""
-
-    name: str
-    kind: str
-    needs_gradient: bool
-    summary: str
-    source: str
-
-
-@dataclass(frozen=True)
 class AttributionMethod(Method):
-    run: Attribution
-
-
-@dataclass(frozen=True)
-class AttackMethod(Method):
-    run: Perturbation
+    run: Attribution = field(kw_only=True)
 
 
 ATTRIBUTIONS = (
@@ -52,18 +36,6 @@ ATTRIBUTIONS = (
         source="Simonyan, Vedaldi, Zisserman, Deep Inside Convolutional Networks, 2013, "
         "arXiv:1312.6034",
         run=by_saliency,
-    ),
-)
-
-ATTACKS = (
-    AttackMethod(
-        name="fgsm",
-        kind="attack",
-        needs_gradient=True,
-        summary="One step of size epsilon along the sign of the cross-entropy's gradient",
-        source="Goodfellow, Shlens, Szegedy, Explaining and Harnessing Adversarial Examples, "
-        "2014, arXiv:1412.6572",
-        run=fgsm,
     ),
 )
 

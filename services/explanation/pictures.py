@@ -53,7 +53,7 @@ def robustness_pictures(answer: Robustness) -> list[Picture]:
     caption = Caption(
         title=f"Accuracy under {answer.method.upper()}",
         subtitle=f"{_name(answer.manifest)}, {answer.examples} held-out examples",
-        legend=f"ε: largest change of any element (L∞), in units of {answer.balls[0].units}",
+        legend=f"ε: largest change of any element (L∞), in units of {answer.balls[0].box.units}",
         notes=(_digest(answer.manifest),),
     )
     radii = [ball.epsilon for ball in answer.balls]
@@ -128,8 +128,8 @@ def _adversarial_picture(answer: Adversarial, row: int) -> bytes:
             subtitle=_name(manifest),
             legend=f"{step}, clipped",
             notes=(
-                f"largest change {distance:.6g} ≤ ε (L∞), in units of {ball.units}; "
-                f"clipped to the valid range [{ball.low:g}, {ball.high:g}]",
+                f"largest change {distance:.6g} ≤ ε (L∞), in units of {ball.box.units}; "
+                f"clipped to the valid range [{ball.box.low:g}, {ball.box.high:g}]",
                 _digest(manifest),
             ),
         ),

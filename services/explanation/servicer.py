@@ -8,9 +8,8 @@ from time import monotonic
 
 import structlog
 
-from services.explanation.arrays import Array
-from services.explanation.attack import AttackQuery, attack, evaluate_robustness
-from services.explanation.explain import ExplainQuery, explain
+from services.explanation.attack import attack, evaluate_robustness
+from services.explanation.explain import explain
 from services.explanation.methods import METHODS, attack_method, attribution
 from services.explanation.pictures import (
     Picture,
@@ -18,9 +17,10 @@ from services.explanation.pictures import (
     explanation_pictures,
     robustness_pictures,
 )
+from services.explanation.requests import attack_query, explain_query
 from services.explanation.subject import Subject, Subjects
 from services.explanation.turns import Turns
-from wintergarden.errors import Cancelled, DeadlineExceeded, InvalidArgument, InvalidTensor
+from wintergarden.errors import Cancelled, DeadlineExceeded
 from wintergarden.service.transport import Call, Route, unary
 from wintergarden.store import Manifest
 from wintergarden.wire import explanation_pb2 as pb
@@ -62,17 +62,7 @@ class Servicer:
 
     def explain(self, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
         method = attribution(request.method)
-        query = ExplainQuery(
-            rows=_array(request, "input"),
-            input_name=request.input.name,
-            targets=tuple(request.targets),
-            output_name=request.output_name,
-            players=_players(request),
-            background=_array(request, "background") if request.HasField("background") else None,
-            background_summary=request.background_summary,
-            max_evaluations=request.max_evaluations,
-            seed=request.seed,
-        )
+        query = explain_query(request)
         with self._examined(request, call) as subject:
             answer = explain(method.run, subject, query)
             pictures = explanation_pictures(answer) if request.render else []
@@ -97,17 +87,9 @@ class Servicer:
 
     def attack(self, request: pb.AttackRequest, call: Call) -> pb.AttackResponse:
         method = attack_method(request.method)
-        query = AttackQuery(
-            rows=_array(request, "input"),
-            epsilon_linf=request.epsilon_linf,
-            input_name=request.input.name,
-            labels=tuple(request.labels),
-            targets=tuple(request.targets),
-            value_range=tuple(request.value_range),
-            output_name=request.output_name,
-        )
+        query = attack_query(request)
         with self._examined(request, call) as subject:
-            answer = attack(method.name, method.run, subject, query)
+            answer = attack(method.name, method.perturb, subject, query)
             pictures = adversarial_pictures(answer) if request.render else []
         return pb.AttackResponse(
             model=_identity(answer.manifest),
@@ -120,8 +102,8 @@ class Servicer:
             distances_linf=answer.distances_linf,
             successes=answer.successes,
             epsilon_linf=answer.ball.epsilon,
-            units=answer.ball.units,
-            value_range=answer.ball.finite_range(),
+            units=answer.ball.box.units,
+            value_range=answer.ball.box.finite_range(),
             pictures=_messages(pictures),
             output_name=answer.head.name,
         )
@@ -133,7 +115,7 @@ class Servicer:
         with self._examined(request, call) as subject:
             answer = evaluate_robustness(
                 method.name,
-                method.run,
+                method.perturb,
                 subject,
                 tuple(request.epsilons_linf),
                 request.max_examples,
@@ -145,7 +127,7 @@ class Servicer:
             epsilons_linf=[ball.epsilon for ball in answer.balls],
             accuracies=answer.accuracies,
             examples=answer.examples,
-            units=answer.balls[0].units,
+            units=answer.balls[0].box.units,
             pictures=_messages(pictures),
         )
 
@@ -178,23 +160,6 @@ def _checkpoint(call: Call) -> Callable[[], None]:
             raise DeadlineExceeded("the deadline passed before the answer was ready")
 
     return checkpoint
-
-
-def _array(request: pb.ExplainRequest | pb.AttackRequest, field: str) -> Array:
-    if not request.HasField(field):
-        raise InvalidTensor(f"the request has no {field}", field)
-    return tensors.from_message(getattr(request, field), field)
-
-
-def _players(request: pb.ExplainRequest) -> str | tuple[int, int] | Array:
-    chosen = request.players.WhichOneof("players")
-    if chosen == "grid":
-        return (request.players.grid.rows, request.players.grid.columns)
-    if chosen == "feature_mask":
-        return tensors.from_message(request.players.feature_mask, "feature mask")
-    if chosen == "features" and not request.players.features:
-        raise InvalidArgument("players.features is false; leave players out for the default")
-    return chosen or ""
 
 
 def _identity(manifest: Manifest) -> tensor_pb2.ModelIdentity:

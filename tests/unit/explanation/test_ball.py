@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.explanation.attacks.ball import Ball, distance_linf
+from services.explanation.attacks.ball import Ball
+from services.explanation.attacks.box import Box
+from services.explanation.attacks.norms import distances
 from wintergarden.errors import InvalidArgument, InvalidTensor, Unsupported
 
 singles = st.floats(-100, 100, width=32)
@@ -21,7 +23,7 @@ radii = st.floats(0, 50)
     epsilon=radii,
 )
 def test_never_leaves_epsilon_or_the_range(x, direction, epsilon: float) -> None:
-    ball = Ball(epsilon, -100, 100)
+    ball = Ball(epsilon, Box(-100, 100))
     moved = ball.project(x, x + epsilon * direction)
     assert moved.dtype == np.float32
     assert (np.abs(moved.astype(np.float64) - x.astype(np.float64)) <= epsilon).all()
@@ -35,16 +37,16 @@ def test_never_leaves_epsilon_or_the_range(x, direction, epsilon: float) -> None
 )
 def test_goes_as_far_as_it_may(x, epsilon: float) -> None:
     """Within two representable numbers of ε, or at the bound."""
-    moved = Ball(epsilon, 0, 1).project(x, x + epsilon)
+    moved = Ball(epsilon, Box(0, 1)).project(x, x + epsilon)
     assert ((moved == 1) | (moved - x >= epsilon - 2 * np.spacing(np.float32(1)))).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_precisions(dtype: type) -> None:
     x = np.linspace(0, 1, 101).astype(dtype)
-    moved = Ball(0.1, 0, 1).project(x, x.astype(np.float64) + 0.1)
+    moved = Ball(0.1, Box(0, 1)).project(x, x.astype(np.float64) + 0.1)
     assert moved.dtype == dtype
-    assert distance_linf(x[None], moved[None])[0] <= 0.1
+    assert distances(x[None], moved[None], "linf")[0] <= 0.1
 
 
 def test_the_naive_step_is_not_good_enough() -> None:
@@ -52,24 +54,24 @@ def test_the_naive_step_is_not_good_enough() -> None:
     x = np.linspace(0, 1, 256, dtype=np.float32)
     naive = np.clip(x + np.float32(0.1), 0, 1)
     assert (np.abs(naive.astype(np.float64) - x) > np.float32(0.1)).mean() > 0.05
-    assert distance_linf(x[None], Ball(0.1, 0, 1).project(x, x + 0.1)[None])[0] <= 0.1
+    assert distances(x[None], Ball(0.1, Box(0, 1)).project(x, x + 0.1)[None], "linf")[0] <= 0.1
 
 
 @pytest.mark.parametrize("epsilon", [math.nan, -0.1, math.inf, -math.inf, 1e39])
 def test_a_radius_must_mean_something(epsilon: float) -> None:
     with pytest.raises(InvalidArgument, match=r"finite number ≥ 0.*in units of intensity") as error:
-        Ball(epsilon, 0, 1, "intensity")
+        Ball(epsilon, Box(0, 1, "intensity"))
     assert error.value.field == "epsilon_linf"
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 0), (0, 0), (math.nan, 1)])
 def test_a_range_ascends(low: float, high: float) -> None:
     with pytest.raises(InvalidArgument, match="the first must be below the second"):
-        Ball(0.1, low, high)
+        Box(low, high)
 
 
 def test_centres_must_lie_inside() -> None:
-    ball = Ball(0.1, 0, 0.1, "intensity")
+    ball = Box(0, 0.1, "intensity")
     ball.check_centre(np.float32([0, 0.1]))  # 0.1 in single precision is above 0.1
     with pytest.raises(InvalidTensor, match=r"spans \[0, 0.2\], its valid range is \[0, 0.1\]"):
         ball.check_centre(np.float32([0, 0.2]))

@@ -1,0 +1,103 @@
+"""Where an input may go: its valid range, and which of its elements may change at all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from services.explanation.arrays import Array
+from wintergarden.errors import FailedPrecondition, InvalidArgument, InvalidTensor, Unsupported
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """All x′ with low ≤ x′ ≤ high that equal x where nothing may change.
+
+    Attributes:
+        low: The lowest valid value; minus infinity if there is none.
+        high: The highest.
+        units: What the values are measured in, for messages and pictures.
+        changeable: bool of a row's shape; None: every element may change.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    units: str = "the input's own units"
+    changeable: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that mean nothing.
+
+        Raises:
+            InvalidArgument: naming what was got and what is allowed.
+        """
+        if not self.low < self.high:
+            raise InvalidArgument(
+                f"value_range=[{self.low}, {self.high}]: the first must be below the second",
+                "value_range",
+            )
+
+    def finite_range(self) -> tuple[float, float] | tuple[()]:
+        """Lowest and highest valid value, or nothing where there is no bound."""
+        bounded = math.isfinite(self.low) and math.isfinite(self.high)
+        return (self.low, self.high) if bounded else ()
+
+    def require_range(self, method: str) -> tuple[float, float]:
+        """As `finite_range`, for a method that cannot do without.
+
+        Raises:
+            FailedPrecondition: there is none.
+        """
+        if not (bounds := self.finite_range()):
+            raise FailedPrecondition(
+                f"{method} searches the whole valid range and the input has none; name "
+                f"value_range in {self.units}"
+            )
+        return bounds
+
+    def check_centre(self, x: Array) -> None:
+        """Refuse an input that is not inside.
+
+        Raises:
+            InvalidTensor: it is not finite or leaves the valid range, so that clipping it would
+                move it by itself; or `changeable` has another shape.
+            Unsupported: it is not of a float type.
+        """
+        if x.dtype not in (np.float16, np.float32, np.float64):
+            raise Unsupported(f"attacks change FP16, FP32 and FP64 inputs, this one is {x.dtype}")
+        if self.changeable is not None and self.changeable.shape != x.shape[1:]:
+            raise InvalidTensor(
+                f"the mask of what may change has shape {list(self.changeable.shape)}, a row of "
+                f"the input {list(x.shape[1:])}",
+                "changeable",
+            )
+        if not np.isfinite(x).all():
+            raise InvalidTensor("the input holds NaN or infinity", "input")
+        low, high = self.range_in(x.dtype)
+        if x.size and (x.min() < low or x.max() > high):
+            raise InvalidTensor(
+                f"the input spans [{x.min():g}, {x.max():g}], its valid range is "
+                f"[{self.low:g}, {self.high:g}] in {self.units}",
+                "input",
+            )
+
+    def range_in(self, dtype: np.dtype[Any]) -> tuple[float, float]:
+        """The valid range as the type can say it."""
+        with np.errstate(over="ignore"):
+            return float(dtype.type(self.low)), float(dtype.type(self.high))
+
+    def project(self, x: Array, moved: Array) -> Array:
+        """The nearest allowed point to `moved`, in the precision of `x`."""
+        inside = np.clip(moved.astype(np.float64), *self.range_in(x.dtype)).astype(x.dtype)
+        return self.hold(x, inside)
+
+    def hold(self, x: Array, moved: Array) -> Array:
+        """`moved`, but `x` where nothing may change."""
+        return moved if self.changeable is None else np.where(self.changeable, moved, x)
+
+    def hold_slope(self, slope: Array) -> Array:
+        """A direction [N, …] without what may not change."""
+        return slope if self.changeable is None else np.where(self.changeable, slope, 0)
