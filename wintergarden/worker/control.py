@@ -6,6 +6,7 @@ import io
 import json
 import os
 import queue
+import select
 import sys
 import threading
 import time
@@ -62,6 +63,10 @@ class Control:
         if renewed_until is not None:
             self._lease_until = renewed_until
         if not self.is_alone:
+            # Renewals may be waiting from while the process was still importing, and must be
+            # heard before the first look at the lease, not whenever the thread gets to run.
+            while select.select([self._input], [], [], 0)[0] and (line := self._input.readline()):
+                self._hear_line(line)
             threading.Thread(target=self._listen, name="control", daemon=True).start()
 
     def stop(self, reason: str) -> None:
@@ -144,10 +149,7 @@ class Control:
 
     def _listen(self) -> None:
         for line in self._input:
-            try:
-                self._hear(json.loads(line))
-            except (ValueError, TypeError, AttributeError) as error:
-                sys.stderr.write(f"not understood: {line[:200]!r}: {error}\n")
+            self._hear_line(line)
         self._abandon()
         time.sleep(self._last_step_s)  # this thread ends with the process, which is soon
         os._exit(1)
@@ -155,6 +157,12 @@ class Control:
     def _abandon(self) -> None:
         self._is_abandoned = True
         self.stop("the supervisor is gone")
+
+    def _hear_line(self, line: bytes) -> None:
+        try:
+            self._hear(json.loads(line))
+        except (ValueError, TypeError, AttributeError) as error:
+            sys.stderr.write(f"not understood: {line[:200]!r}: {error}\n")
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "renewed_until" in message:

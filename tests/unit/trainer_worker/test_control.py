@@ -59,3 +59,23 @@ def test_renewals_are_heard_while_the_process_still_imports() -> None:
         said = [json.loads(line) for line in output]
         child.wait(timeout=60)
     assert (said[-1]["type"], said[-1]["kind"]) == ("error", "invalid"), said
+
+
+def test_renewals_that_waited_are_heard_before_the_first_look_at_the_lease() -> None:
+    """A process that was still importing when its order came finds both in the pipe."""
+    code = (
+        "import json\n"
+        "from wintergarden.worker.control import Control\n"
+        "control = Control()\n"
+        "control.listen(json.loads(control.read_order())['renewed_until'])\n"
+        "control.check()\n"
+    )
+    lines = [{"renewed_until": time.time() - 1}, {"renewed_until": time.time() + 60}]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    for _ in range(5):
+        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
+        assert child.stdin
+        with child.stdin:
+            child.stdin.write(text)
+            child.stdin.flush()
+            assert child.wait(timeout=60) == 0
