@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from wintergarden.cli.explanation_jobs import save_result
 from wintergarden.cli.output import AsJson, ago, people, print_json, table
 from wintergarden.cli.progress import coloured, metrics_line
 from wintergarden.cli.session import HERE, Address, session
@@ -22,7 +24,8 @@ from wintergarden.cli.train import (
 from wintergarden.client import Job, JobState
 
 app = typer.Typer(
-    help="List, show, watch, cancel, pause, resume and clone jobs.", no_args_is_help=True
+    help="List, show, watch, cancel, pause, resume and clone jobs; fetch their results.",
+    no_args_is_help=True,
 )
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id; `jobs list` shows it.")]
@@ -102,6 +105,27 @@ def watch(
     with session(address) as client:
         job = follow(client.jobs.handle(job_id), as_json=as_json, cursor=cursor)
     tell_end(job, as_json=as_json)
+
+
+@app.command()
+def result(
+    job_id: JobId,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, metavar="DIR", help="Write it there.")
+    ],
+    address: Address = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch what an explanation or attack has left: numbers (.npz), pictures, a summary.
+
+    \b
+    Example:
+      wintergarden jobs result 0192f3 --output explanations
+    """
+    with session(address) as client:
+        job = client.jobs.get(job_id)
+        save_result(job, client.jobs.result(job_id), output, as_json=as_json)
 
 
 @app.command()

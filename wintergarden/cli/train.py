@@ -140,6 +140,9 @@ def what(job: Job) -> str:
     """What a job does, in a few words; an uploaded data set by its name, without the digest."""
     if job.kind == "prepare":
         return f"preparing {job.spec.get('name', '')}"
+    if job.kind == "explain":
+        told = job.spec
+        return f"{told.get('method')} on {told.get('model')} version {told.get('version')}"
     dataset = job.dataset.partition("@")[0]
     return f"{job.architecture} on {dataset}" if job.architecture else job.kind
 
@@ -159,7 +162,8 @@ def tell_end(job: Job, *, as_json: bool = False) -> None:
     if job.state is not JobState.SUCCEEDED:
         raise typer.Exit(1)
     if not as_json:
-        people.print(f"[bold]{job.model}[/] version {job.model_version}")
+        version = f" version {job.model_version}" if job.model_version else ""
+        people.print(f"[bold]{job.model}[/]{version}")
         people.print(metrics_line(job.metrics))
 
 
