@@ -139,8 +139,8 @@ class Perturbation:
     def check_radius(self, method: str, epsilon: float) -> None:
         if not self.is_bounded and epsilon:
             raise InvalidArgument(
-                f"epsilon_linf={epsilon}: {method} looks for the smallest change and takes none",
-                "epsilon_linf",
+                f"epsilon={epsilon}: {method} looks for the smallest change and takes none",
+                "epsilon",
             )
 
 
@@ -185,7 +185,7 @@ def evaluate_robustness(
     method: str,
     perturb: Perturbation,
     subject: Subject,
-    epsilons_linf: Sequence[float] = (),
+    epsilons: Sequence[float] = (),
     max_examples: int = 0,
     *,
     norm: Norm = "linf",
@@ -202,11 +202,9 @@ def evaluate_robustness(
     """
     if max_examples < 0:
         raise InvalidArgument(f"max_examples={max_examples}: 0 (all) or above", "max_examples")
-    if len(epsilons_linf) > MAX_RADII:
-        raise InvalidArgument(
-            f"{len(epsilons_linf)} radii; at most {MAX_RADII} are allowed", "epsilons_linf"
-        )
-    radii = epsilons_linf or default_radii(subject)
+    if len(epsilons) > MAX_RADII:
+        raise InvalidArgument(f"{len(epsilons)} radii; at most {MAX_RADII} are allowed", "epsilons")
+    radii = epsilons or default_radii(subject)
     box = box_of(subject)
     balls = tuple(Ball(radius, box, norm) for radius in radii)
     reference = subject.reference()
@@ -285,8 +283,8 @@ def default_radii(subject: Subject) -> list[float]:
     if subject.input.value_range is None:
         raise InvalidArgument(
             f"the input of {subject.label} has no valid range to take radii from; name "
-            f"epsilons_linf in units of {units_of(subject)}",
-            "epsilons_linf",
+            f"epsilons in units of {units_of(subject)}",
+            "epsilons",
         )
     low, high = subject.input.value_range
     return [radius * (high - low) for radius in RADII]

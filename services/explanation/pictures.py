@@ -18,6 +18,8 @@ from services.explanation.render.style import Caption, is_image
 from wintergarden.store import Manifest
 
 MAX_PICTURES = 16
+_SIZES = {"linf": "largest change of any element (L∞)", "l2": "length of the change (L2)"}
+_SYMBOLS = {"linf": "(L∞)", "l2": "(L2)"}
 _DIGEST_SHOWN = 12
 _LABEL_SHOWN = 32
 
@@ -53,7 +55,7 @@ def robustness_pictures(answer: Robustness) -> list[Picture]:
     caption = Caption(
         title=f"Accuracy under {answer.method.upper()}",
         subtitle=f"{_name(answer.manifest)}, {answer.examples} held-out examples",
-        legend=f"ε: largest change of any element (L∞), in units of {answer.balls[0].box.units}",
+        legend=f"ε: {_SIZES[answer.balls[0].norm]}, in units of {answer.balls[0].box.units}",
         notes=(_digest(answer.manifest),),
     )
     radii = [ball.epsilon for ball in answer.balls]
@@ -111,29 +113,39 @@ def _adversarial_picture(answer: Adversarial, row: int) -> bytes:
         seen = int(predictions[row])
         return Verdict(class_label(manifest, seen), float(confidences[row]), seen == wanted)
 
-    aim, step = "", "ε · sign ∇ₓJ(θ, x, y)"
+    aim = ""
     if answer.targets is not None:
-        step = "−ε · sign ∇ₓJ(θ, x, t)"
         aim = f", aimed at “{class_label(manifest, int(answer.targets[row]))}”"
-    distance = answer.distances_linf[row]
+    largest, length = answer.distances_linf[row], answer.distances_l2[row]
+    bound = f"ε = {ball.epsilon:g} {_SYMBOLS[ball.norm]}" if ball.epsilon else "the smallest found"
     return panda(
         answer.rows[row],
         answer.adversarial[row],
         _range(manifest, answer.rows[row]),
-        epsilon=f"ε = {ball.epsilon:g}",
+        epsilon=bound,
         before=verdict(answer.predictions_before, answer.confidences_before),
         after=verdict(answer.predictions_after, answer.confidences_after),
         caption=Caption(
             title=f"{answer.method.upper()}{aim}",
             subtitle=_name(manifest),
-            legend=f"{step}, clipped",
+            legend=_step(answer),
             notes=(
-                f"largest change {distance:.6g} ≤ ε (L∞), in units of {ball.box.units}; "
-                f"clipped to the valid range [{ball.box.low:g}, {ball.box.high:g}]",
+                f"largest change {largest:.6g} (L∞), length {length:.6g} (L2), in units of "
+                f"{ball.box.units}; clipped to the valid range "
+                f"[{ball.box.low:g}, {ball.box.high:g}]",
                 _digest(manifest),
             ),
         ),
     )
+
+
+def _step(answer: Adversarial) -> str:
+    """What was added, in few words."""
+    if answer.method != "fgsm":
+        return f"change found in {int(answer.queries.mean())} runs a row, clipped"
+    if answer.targets is not None:
+        return "−ε · sign ∇ₓJ(θ, x, t), clipped"
+    return "ε · sign ∇ₓJ(θ, x, y), clipped"
 
 
 def class_label(manifest: Manifest, index: int) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from services.explanation.arrays import Array
 from services.explanation.attack import AttackQuery
+from services.explanation.attacks.ball import NORMS, Norm
 from services.explanation.explain import ExplainQuery
+from services.explanation.methods import attack_method, attribution
+from services.explanation.parameters import settle
 from wintergarden.errors import InvalidArgument, InvalidTensor
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import tensors
@@ -12,6 +15,7 @@ from wintergarden.wire import tensors
 
 def explain_query(request: pb.ExplainRequest, rows: Array | None = None) -> ExplainQuery:
     """What an explanation asks; `rows` in place of the request's input."""
+    method = attribution(request.method)
     return ExplainQuery(
         rows=_input(request) if rows is None else rows,
         input_name=request.input.name,
@@ -22,20 +26,46 @@ def explain_query(request: pb.ExplainRequest, rows: Array | None = None) -> Expl
         background_summary=request.background_summary,
         max_evaluations=request.max_evaluations,
         seed=request.seed,
+        parameters=settle(method.name, method.parameters, request.parameters),
     )
 
 
 def attack_query(request: pb.AttackRequest, rows: Array | None = None) -> AttackQuery:
     """What an attack asks; `rows` in place of the request's input."""
+    method = attack_method(request.method)
     return AttackQuery(
         rows=_input(request) if rows is None else rows,
-        epsilon=request.epsilon_linf,
+        epsilon=request.epsilon,
         input_name=request.input.name,
         labels=tuple(request.labels),
         targets=tuple(request.targets),
         value_range=tuple(request.value_range),
         output_name=request.output_name,
+        norm=norm_of(request),
+        changeable=_changeable(request),
+        parameters=settle(method.name, method.parameters, request.parameters),
     )
+
+
+def norm_of(request: pb.AttackRequest | pb.EvaluateRobustnessRequest) -> Norm:
+    """L∞ where the request does not say.
+
+    Raises:
+        InvalidArgument: a norm there is not.
+    """
+    for norm in NORMS:
+        if norm == (request.norm or "linf"):
+            return norm
+    raise InvalidArgument(f"norm '{request.norm}'; norms are {', '.join(NORMS)}", "norm")
+
+
+def _changeable(request: pb.AttackRequest) -> Array | None:
+    if not request.HasField("changeable"):
+        return None
+    mask = tensors.from_message(request.changeable, "changeable")
+    if mask.dtype != bool:
+        raise InvalidTensor(f"changeable must be BOOL, got {mask.dtype}", "changeable")
+    return mask
 
 
 def _input(request: pb.ExplainRequest | pb.AttackRequest) -> Array:

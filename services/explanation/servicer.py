@@ -11,13 +11,14 @@ import structlog
 from services.explanation.attack import attack, evaluate_robustness
 from services.explanation.explain import explain
 from services.explanation.methods import METHODS, attack_method, attribution
+from services.explanation.parameters import settle
 from services.explanation.pictures import (
     Picture,
     adversarial_pictures,
     explanation_pictures,
     robustness_pictures,
 )
-from services.explanation.requests import attack_query, explain_query
+from services.explanation.requests import attack_query, explain_query, norm_of
 from services.explanation.subject import Subject, Subjects
 from services.explanation.turns import Turns
 from wintergarden.errors import Cancelled, DeadlineExceeded
@@ -55,6 +56,17 @@ class Servicer:
                     summary=m.summary,
                     needs_gradient=m.needs_gradient,
                     source=m.source,
+                    parameters=[
+                        pb.ListMethodsResponse.Parameter(
+                            name=p.name,
+                            default_value=p.default,
+                            least=p.least,
+                            most=p.most,
+                            whole=p.is_whole,
+                            summary=p.summary,
+                        )
+                        for p in m.parameters
+                    ],
                 )
                 for m in METHODS
             ]
@@ -101,11 +113,15 @@ class Servicer:
             confidences_after=answer.confidences_after,
             distances_linf=answer.distances_linf,
             successes=answer.successes,
-            epsilon_linf=answer.ball.epsilon,
+            epsilon=answer.ball.epsilon,
             units=answer.ball.box.units,
             value_range=answer.ball.box.finite_range(),
             pictures=_messages(pictures),
             output_name=answer.head.name,
+            norm=answer.ball.norm,
+            distances_l2=answer.distances_l2,
+            queries=answer.queries,
+            gradients=answer.gradients,
         )
 
     def evaluate_robustness(
@@ -117,17 +133,20 @@ class Servicer:
                 method.name,
                 method.perturb,
                 subject,
-                tuple(request.epsilons_linf),
+                tuple(request.epsilons),
                 request.max_examples,
+                norm=norm_of(request),
+                parameters=settle(method.name, method.parameters, request.parameters),
             )
             pictures = robustness_pictures(answer) if request.render else []
         return pb.EvaluateRobustnessResponse(
             model=_identity(answer.manifest),
             method=method.name,
-            epsilons_linf=[ball.epsilon for ball in answer.balls],
+            epsilons=[ball.epsilon for ball in answer.balls],
             accuracies=answer.accuracies,
             examples=answer.examples,
             units=answer.balls[0].box.units,
+            norm=answer.balls[0].norm,
             pictures=_messages(pictures),
         )
 

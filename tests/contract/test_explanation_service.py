@@ -194,6 +194,8 @@ def test_methods_are_listed(room: Room) -> None:
     assert not found["kernel_shap"].needs_gradient
     assert found["fgsm"].kind == "attack"
     assert "arXiv" in found["fgsm"].source
+    steps = next(p for p in found["pgd"].parameters if p.name == "steps")
+    assert (steps.default, steps.least, steps.is_whole) == (40, 1, True)
 
 
 def test_shap_values_of_a_linear_model_are_its_weights_times_the_distance(room: Room) -> None:
@@ -244,7 +246,7 @@ def test_saliency_of_a_linear_model_is_its_weights(room: Room) -> None:
 
 
 def test_fgsm_goes_down_the_margin_within_epsilon_and_the_range(room: Room) -> None:
-    answer = room.client.attack("linear", X[:1], epsilon_linf=0.3, labels=[1])
+    answer = room.client.attack("linear", X[:1], epsilon=0.3, labels=[1])
     moved, x = answer.adversarial.astype(np.float64), X[:1].astype(np.float64)
     assert (np.abs(moved - x) <= 0.3).all()
     assert moved.min() >= 0
@@ -255,9 +257,37 @@ def test_fgsm_goes_down_the_margin_within_epsilon_and_the_range(room: Room) -> N
     assert answer.distances_linf[0] == np.abs(moved - x).max()
 
 
+def test_the_smallest_change_of_a_linear_model_is_the_way_to_its_nearest_border(room: Room) -> None:
+    """‖r‖ = min over classes k of (z_y − z_k) / ‖w_y − w_k‖."""
+    wide = {"norm": "l2", "value_range": (-10, 10), "parameters": {"overshoot": 0.0}}
+    answer = room.client.attack("linear", X, "deepfool", **wide)
+    slopes = WEIGHTS.T.astype(np.float64)
+    z = X.astype(np.float64) @ WEIGHTS
+    for row in range(2):
+        y = z[row].argmax()
+        away = [
+            (z[row, y] - z[row, k]) / np.linalg.norm(slopes[y] - slopes[k])
+            for k in range(3)
+            if k != y
+        ]
+        assert answer.distances_l2[row] == pytest.approx(min(away), rel=2e-3)
+    assert all(answer.successes)
+    assert answer.norm == "l2"
+    assert answer.epsilon == 0
+    assert (answer.queries >= 2).all()
+    assert (answer.gradients >= 1).all()
+
+
+def test_only_what_may_change_does(room: Room) -> None:
+    mask = np.array([False, True, False, True])
+    answer = room.client.attack("linear", X, "pgd", epsilon=0.2, changeable=mask)
+    changed = (answer.adversarial != X).any(axis=0)
+    np.testing.assert_array_equal(changed, mask)
+
+
 def test_a_softmax_is_attacked_at_its_logits(room: Room) -> None:
     request = pb.AttackRequest(
-        model_name="probabilities", method="fgsm", epsilon_linf=0.1,
+        model_name="probabilities", method="fgsm", epsilon=0.1,
         input=tensors.to_message("", X), targets=[2],
     )  # fmt: skip
     answer = room.call("Attack", request)
@@ -266,7 +296,7 @@ def test_a_softmax_is_attacked_at_its_logits(room: Room) -> None:
     expected = X + np.float32(0.1) * np.sign(WEIGHTS[:, 2] - WEIGHTS[:, [0, 1]].mean(axis=1))
     np.testing.assert_allclose(tensors.from_message(answer.adversarial)[0, 3], expected[0, 3], 1e-6)
     with pytest.raises(Unsupported, match="no Softmax of the graph makes"):
-        room.client.attack("sigmoid", X, epsilon_linf=0.1)
+        room.client.attack("sigmoid", X, epsilon=0.1)
 
 
 def test_robustness_falls_from_the_clean_accuracy(room: Room) -> None:
@@ -275,8 +305,8 @@ def test_robustness_falls_from_the_clean_accuracy(room: Room) -> None:
     assert answer.accuracies[0] == 1
     assert (np.diff(answer.accuracies) <= 0).all()
     assert answer.accuracies[-1] < 0.5
-    np.testing.assert_allclose(answer.epsilons_linf, np.arange(7) * 0.05)
-    some = room.client.robustness("linear", epsilons_linf=[0.2], max_examples=10)
+    np.testing.assert_allclose(answer.epsilons, np.arange(7) * 0.05)
+    some = room.client.robustness("linear", epsilons=[0.2], max_examples=10)
     assert some.examples == 10
 
 
@@ -286,7 +316,7 @@ def test_pictures(room: Room) -> None:
         room.client.explain("image", image, render=True),
         room.client.explain("image", image, "saliency", render=True),
         room.client.explain("linear", X, render=True),
-        room.client.attack("image", image, epsilon_linf=0.1, render=True),
+        room.client.attack("image", image, epsilon=0.1, render=True),
     ]
     for answer in answers:
         assert len(answer.pictures) == 2
@@ -345,23 +375,33 @@ def test_mistakes_are_named(room: Room, change: dict, error: type[Exception], me
 @pytest.mark.parametrize("epsilon", [np.nan, np.inf, -0.1])
 def test_epsilon_must_mean_something(room: Room, epsilon: float) -> None:
     with pytest.raises(InvalidArgument, match="L-infinity norm in units of metres"):
-        room.client.attack("linear", X, epsilon_linf=epsilon)
+        room.client.attack("linear", X, epsilon=epsilon)
 
 
 def test_more_mistakes_of_attacks(room: Room) -> None:
     attack = room.client.attack
     with pytest.raises(InvalidTensor, match=r"spans \[.*\], its valid range is \[0, 1\] in metres"):
-        attack("linear", X + 1, epsilon_linf=0.1)
+        attack("linear", X + 1, epsilon=0.1)
     with pytest.raises(InvalidArgument, match="the first must be below the second"):
-        attack("linear", X, epsilon_linf=0.1, value_range=(1, 0))
+        attack("linear", X, epsilon=0.1, value_range=(1, 0))
     with pytest.raises(InvalidArgument, match="labels: 7 is not among 0 to 2"):
-        attack("linear", X, epsilon_linf=0.1, labels=[7])
+        attack("linear", X, epsilon=0.1, labels=[7])
     with pytest.raises(InvalidArgument, match="attacks are fgsm"):
-        attack("linear", X, "saliency", epsilon_linf=0.1)
+        attack("linear", X, "saliency", epsilon=0.1)
+    with pytest.raises(InvalidArgument, match="steps=0: a whole number from 1 to 10000"):
+        attack("linear", X, "pgd", epsilon=0.1, parameters={"steps": 0})
+    with pytest.raises(InvalidArgument, match="fgsm has no parameter 'steps'; it has none"):
+        attack("linear", X, epsilon=0.1, parameters={"steps": 3})
+    with pytest.raises(InvalidArgument, match="norm 'l1'; norms are linf, l2"):
+        attack("linear", X, epsilon=0.1, norm="l1")
+    with pytest.raises(InvalidArgument, match="deepfool looks for the smallest change"):
+        attack("linear", X, "deepfool", epsilon=0.1)
+    with pytest.raises(InvalidTensor, match=r"has shape \[3\], a row of the input \[4\]"):
+        attack("linear", X, epsilon=0.1, changeable=[True, True, False])
     with pytest.raises(InvalidArgument, match="no valid range to take radii from"):
         room.client.robustness("probabilities")
     with pytest.raises(FailedPrecondition, match="came without reference examples"):
-        room.client.robustness("probabilities", epsilons_linf=[0.1])
+        room.client.robustness("probabilities", epsilons=[0.1])
     with pytest.raises(FailedPrecondition, match="came without reference examples"):
         room.client.explain("probabilities", X)
 

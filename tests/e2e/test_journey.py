@@ -129,7 +129,7 @@ IMAGE = np.zeros((1, 1, 28, 28), np.float32)
         (lambda c: c.infer(MODEL, {"image": IMAGE[..., 1:]}), errors.InvalidTensor, "28"),
         (lambda c: c.infer(MODEL, {"image": IMAGE.astype("f8")}), errors.InvalidTensor, "FP32"),
         (
-            lambda c: c.attack(MODEL, IMAGE, epsilon_linf=float("nan")),
+            lambda c: c.attack(MODEL, IMAGE, epsilon=float("nan")),
             errors.InvalidArgument,
             "epsilon",
         ),

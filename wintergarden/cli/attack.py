@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
 from rich.markup import escape
 
-from wintergarden.cli.infer import InputFile, Invert, ModelName, Version
+from wintergarden.cli.explanation_jobs import (
+    AsJob,
+    Examples,
+    RequestId,
+    job_options,
+    read_examples,
+    see_to_its_end,
+)
+from wintergarden.cli.infer import Invert, ModelName, Version
 from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.numbers import Settings, read_numbers
 from wintergarden.cli.output import AsJson, people, print_json, table, waiting
 from wintergarden.cli.pictures import PicturesDirectory, save_pictures
 from wintergarden.cli.session import HERE, Address, session
+from wintergarden.cli.train import Detach, Priority
 
 _ROWS_SHOWN = 20
+Norm = Annotated[
+    Literal["linf", "l2"],
+    typer.Option(help="What epsilon measures: each element (linf), or the whole row (l2)."),
+]
 Method = Annotated[
     str, typer.Option("--method", "-m", help="`wintergarden explain --list` shows them.")
 ]
@@ -23,17 +37,28 @@ Method = Annotated[
 
 def attack(
     model: ModelName,
-    path: InputFile,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="INPUT",
+            exists=True,
+            dir_okay=False,
+            help="A .npy, .npz, .json or .png file; one example or a batch.",
+        ),
+    ] = None,
     *,
     epsilon: Annotated[
         float,
         typer.Option(
             "--epsilon",
             "-e",
-            help="Largest change of any element (L-infinity), in the input's own units.",
+            help="Largest change, in the input's own units; none for a method that looks for the "
+            "smallest.",
         ),
-    ],
+    ] = 0.0,
+    norm: Norm = "linf",
     method: Method = "fgsm",
+    settings: Settings = None,
     label: Annotated[
         list[int] | None,
         typer.Option(help="The true class: one for all rows, or one each. Default: the predicted."),
@@ -46,8 +71,14 @@ def attack(
     invert: Invert = False,
     pictures: PicturesDirectory = None,
     save: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the adversarial input as .npy.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Write the adversarial input as .npy; of a job, .npz."),
     ] = None,
+    as_job: AsJob = False,
+    examples: Examples = "",
+    priority: Priority = 0,
+    request_id: RequestId = "",
+    detach: Detach = False,
     address: Address = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -59,17 +90,44 @@ def attack(
     Examples:
       wintergarden attack lenet5-mnist-5k digit.png --epsilon 0.2 --pictures demo
       wintergarden attack lenet5-mnist-5k digit.png -e 0.2 --label 7 --target 1
+      wintergarden attack lenet5-mnist-5k digit.png -m pgd -e 1.5 --norm l2 --set steps=100
+      wintergarden attack lenet5-mnist-5k digit.png -m deepfool --norm l2 --pictures demo
       wintergarden attack mlp-digits samples.npy -e 0.1 --save adversarial.npy --json
+      wintergarden attack lenet5-mnist-5k --job --examples 0:500 -e 0.2 --save moved.npz
     """
     with session(address) as client:
+        chosen = read_examples(examples)
+        if (path is None) == (chosen is None) or (chosen and not as_job):
+            raise typer.BadParameter("name an input file, or with --job the model's --examples")
         described = client.models.describe(model, version=version)
-        inputs = read_inputs(path, described.manifest, invert=invert)
+        given = None
+        if path is not None:
+            given = next(iter(read_inputs(path, described.manifest, invert=invert).values()))
+        if as_job:
+            handle = client.jobs.attack(
+                model,
+                given,
+                method,
+                epsilon=epsilon,
+                norm=norm,
+                parameters=read_numbers(settings),
+                examples=chosen,
+                version=version,
+                labels=label or (),
+                targets=target or (),
+                render=pictures is not None,
+                **job_options(priority, request_id),
+            )
+            see_to_its_end(handle, detach=detach, as_json=as_json, pictures=pictures, save=save)
+            return
         with waiting(f"{method} on {model}", quiet=as_json):
             result = client.attack(
                 model,
-                next(iter(inputs.values())),
+                () if given is None else given,
                 method,
-                epsilon_linf=epsilon,
+                epsilon=epsilon,
+                norm=norm,
+                parameters=read_numbers(settings),
                 version=version,
                 labels=label or (),
                 targets=target or (),
@@ -88,19 +146,22 @@ def attack(
 
     people.print(
         f"[bold]{result.model.name}[/] version {result.model.version}, {result.method}, "
-        f"ε = {result.epsilon_linf:g} {result.units}"
+        + (f"ε = {result.epsilon:g} {result.units}, " if result.epsilon else "")
+        + ("largest change" if result.norm == "linf" else "length")
     )
-    listed = table("row ›", "before", "after", "largest change ›", "")
+    distances = result.distances_linf if result.norm == "linf" else result.distances_l2
+    listed = table("row ›", "before", "after", "change ›", "runs ›", "")
     rows = zip(
         result.predictions_before,
         result.confidences_before,
         result.predictions_after,
         result.confidences_after,
-        result.distances_linf,
+        distances,
+        result.queries + result.gradients,
         result.successes,
         strict=True,
     )
-    for number, (was, sure, now, now_sure, distance, succeeded) in enumerate(rows):
+    for number, (was, sure, now, now_sure, distance, runs, succeeded) in enumerate(rows):
         if number == _ROWS_SHOWN:
             break
         listed.add_row(
@@ -108,6 +169,7 @@ def attack(
             f"{name(was)} [dim]{sure:.1%}[/]",
             f"{name(now)} [dim]{now_sure:.1%}[/]",
             f"{distance:.4g}",
+            str(runs),
             "[red]fooled[/]" if succeeded else "[green]held[/]",
         )
     people.print(listed)
@@ -125,12 +187,18 @@ def robustness(
             "--epsilon", "-e", help="A radius in the input's own units; repeat it for a curve."
         ),
     ] = None,
+    norm: Norm = "linf",
     method: Method = "fgsm",
+    settings: Settings = None,
     examples: Annotated[
         int, typer.Option(min=0, help="At most so many held-out examples; 0: all.")
     ] = 0,
     version: Version = 0,
     pictures: PicturesDirectory = None,
+    as_job: AsJob = False,
+    priority: Priority = 0,
+    request_id: RequestId = "",
+    detach: Detach = False,
     address: Address = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -139,17 +207,35 @@ def robustness(
     \b
     Examples:
       wintergarden robustness lenet5-mnist-5k
+      wintergarden robustness lenet5-mnist-5k -m pgd --set steps=20 --pictures demo
       wintergarden robustness lenet5-mnist-5k -e 0 -e 0.1 -e 0.2 -e 0.3 --pictures demo
     """
-    with session(address) as client, waiting(f"{method} on {model}", quiet=as_json):
-        result = client.robustness(
-            model,
-            method,
-            epsilons_linf=epsilon or (),
-            version=version,
-            max_examples=examples,
-            render=pictures is not None,
-        )
+    with session(address) as client:
+        if as_job:
+            handle = client.jobs.robustness(
+                model,
+                method,
+                epsilons=epsilon or (),
+                norm=norm,
+                parameters=read_numbers(settings),
+                version=version,
+                max_examples=examples,
+                render=pictures is not None,
+                **job_options(priority, request_id),
+            )
+            see_to_its_end(handle, detach=detach, as_json=as_json, pictures=pictures)
+            return
+        with waiting(f"{method} on {model}", quiet=as_json):
+            result = client.robustness(
+                model,
+                method,
+                epsilons=epsilon or (),
+                norm=norm,
+                parameters=read_numbers(settings),
+                version=version,
+                max_examples=examples,
+                render=pictures is not None,
+            )
     saved = save_pictures(result.pictures, pictures)
     if as_json:
         print_json(vars(result) | {"pictures": saved})
@@ -159,7 +245,7 @@ def robustness(
         f"{result.examples} held-out examples"
     )
     listed = table(f"ε ({result.units or 'input units'}) ›", "accuracy ›", "")
-    for radius, accuracy in zip(result.epsilons_linf, result.accuracies, strict=True):
+    for radius, accuracy in zip(result.epsilons, result.accuracies, strict=True):
         listed.add_row(f"{radius:g}", f"{accuracy:.1%}", "█" * round(30 * accuracy))
     people.print(listed)
     for file in saved:

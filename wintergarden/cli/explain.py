@@ -11,12 +11,23 @@ import numpy as np
 import typer
 from rich.markup import escape
 
+from wintergarden.cli.explanation_jobs import (
+    AsJob,
+    Examples,
+    RequestId,
+    job_options,
+    read_examples,
+    see_to_its_end,
+)
 from wintergarden.cli.infer import Invert, Version
 from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.numbers import Settings, read_numbers
 from wintergarden.cli.output import AsJson, people, print_json, table, waiting
 from wintergarden.cli.pictures import PicturesDirectory, heat_map, save_pictures
 from wintergarden.cli.session import HERE, Address, session
+from wintergarden.cli.train import Detach, Priority
 from wintergarden.client import Client, Explanation
+from wintergarden.client.explanation import Parameter
 
 _ROWS_SHOWN = 3
 _PLAYERS_SHOWN = 10
@@ -48,6 +59,7 @@ def explain(
         int, typer.Option(min=0, help="Model rows per explained row; 0: the server's default.")
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    settings: Settings = None,
     version: Version = 0,
     invert: Invert = False,
     pictures: PicturesDirectory = None,
@@ -55,6 +67,11 @@ def explain(
         Path | None, typer.Option(dir_okay=False, help="Write the numbers to this .npz file.")
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 300.0,
+    as_job: AsJob = False,
+    examples: Examples = "",
+    priority: Priority = 0,
+    request_id: RequestId = "",
+    detach: Detach = False,
     methods: Annotated[bool, typer.Option("--list", "-l", help="List the methods.")] = False,
     address: Address = HERE,
     as_json: AsJson = False,
@@ -73,26 +90,50 @@ def explain(
       wintergarden explain lenet5-mnist-5k digit.png --grid 4x3 --target 7
       wintergarden explain mlp-wine wine.json --evaluations 4096 --json
       wintergarden explain lenet5-mnist-5k digit.png --method saliency
+      wintergarden explain lenet5-mnist-5k --job --examples 0:500 --save values.npz
     """
     players = _grid(grid)
     with session(address) as client:
         if methods:
             _list(client, as_json)
             return
-        if not model or path is None:
-            raise typer.BadParameter("name a model and an input file; see --help")
+        chosen = read_examples(examples)
+        if not model or (path is None) == (chosen is None) or (chosen and not as_job):
+            raise typer.BadParameter(
+                "name a model and an input file, or with --job its --examples; see --help"
+            )
         described = client.models.describe(model, version=version)
-        inputs = read_inputs(path, described.manifest, invert=invert)
+        given = None
+        if path is not None:
+            given = next(iter(read_inputs(path, described.manifest, invert=invert).values()))
+        if as_job:
+            handle = client.jobs.explain(
+                model,
+                given,
+                method,
+                examples=chosen,
+                version=version,
+                targets=target or (),
+                players=players,
+                max_evaluations=evaluations,
+                seed=seed,
+                parameters=read_numbers(settings),
+                render=pictures is not None,
+                **job_options(priority, request_id),
+            )
+            see_to_its_end(handle, detach=detach, as_json=as_json, pictures=pictures, save=save)
+            return
         with waiting(f"{method} on {model}", quiet=as_json):
             explanation = client.explain(
                 model,
-                next(iter(inputs.values())),
+                () if given is None else given,
                 method,
                 version=version,
                 targets=target or (),
                 players=players,
                 max_evaluations=evaluations,
                 seed=seed,
+                parameters=read_numbers(settings),
                 render=pictures is not None,
                 timeout_s=timeout_s,
             )
@@ -134,10 +175,15 @@ def _list(client: Client, as_json: bool) -> None:
             method.name,
             method.kind,
             needs,
-            escape(method.summary),
+            "\n".join([escape(method.summary), *map(_parameter, method.parameters)]),
             f"[dim]{escape(method.source)}[/]",
         )
     people.print(listed)
+
+
+def _parameter(p: Parameter) -> str:
+    allowed = f"{p.least:g} to {p.most:g}"
+    return f"  [dim]{p.name}={p.default:g} ({allowed}): {escape(p.summary)}[/]"
 
 
 def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:

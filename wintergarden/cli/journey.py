@@ -159,7 +159,7 @@ class Journey:
             name,
             images,
             version=version,
-            epsilon_linf=_ATTACK_EPSILON,
+            epsilon=_ATTACK_EPSILON,
             labels=labels.tolist(),
         )
         distance = np.abs(tried.adversarial - images).max()
@@ -172,7 +172,7 @@ class Journey:
             name,
             images[best : best + 1],
             version=version,
-            epsilon_linf=_ATTACK_EPSILON,
+            epsilon=_ATTACK_EPSILON,
             labels=labels[best : best + 1].tolist(),
             render=True,
         )
@@ -187,7 +187,7 @@ class Journey:
         result = self._client.robustness(
             findings.model.name,
             version=findings.model.version,
-            epsilons_linf=EPSILONS,
+            epsilons=EPSILONS,
             render=True,
         )
         findings.examples = result.examples

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,9 @@ _METHODS = methods("wintergarden.v1.ExplanationService")
 class Attack:
     """Adversarial examples.
 
-    At most `epsilon_linf` from the input in the L-infinity norm, in `units`. `output_name` are
-    the logits that were attacked.
+    At most `epsilon` from the input in the `norm` ("linf" or "l2"), in `units`; an `epsilon` of 0
+    where the method looks for the smallest change. `output_name` are the logits that were
+    attacked; `queries` and `gradients` say how often the model and its gradient were run.
 
     Shape:
         adversarial: the input's.
@@ -45,8 +47,12 @@ class Attack:
     confidences_before: Array
     confidences_after: Array
     distances_linf: Array
+    distances_l2: Array
+    queries: Array
+    gradients: Array
     successes: tuple[bool, ...]
-    epsilon_linf: float
+    epsilon: float
+    norm: str
     units: str
     value_range: tuple[float, float] | None
     pictures: tuple[Picture, ...]
@@ -54,13 +60,14 @@ class Attack:
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """Accuracy under attack, `accuracies[i]` at radius `epsilons_linf[i]`."""
+    """Accuracy under attack, `accuracies[i]` at radius `epsilons[i]`."""
 
     model: ModelIdentity
     method: str
-    epsilons_linf: Array
+    epsilons: Array
     accuracies: Array
     examples: int
+    norm: str
     units: str
     pictures: tuple[Picture, ...]
 
@@ -70,7 +77,10 @@ def attack(
     inputs: npt.ArrayLike,
     method: str = "fgsm",
     *,
-    epsilon_linf: float,
+    epsilon: float = 0.0,
+    norm: Literal["linf", "l2"] = "linf",
+    changeable: npt.ArrayLike | None = None,
+    parameters: Mapping[str, float] | None = None,
     version: int = 0,
     labels: Sequence[int] = (),
     targets: Sequence[int] = (),
@@ -79,13 +89,17 @@ def attack(
     render: bool = False,
     timeout_s: float = 300.0,
 ) -> Flow[Attack]:
-    """Change the input as little as `epsilon_linf` allows so that the model errs.
+    """Change the input as little as `epsilon` allows, or at all, so that the model errs.
 
     Args:
         model: its name.
         inputs: (N, …), in the units the model takes.
         method: `list_methods` lists them.
-        epsilon_linf: the largest change of any element, in the input's own units.
+        epsilon: the largest change, in the input's own units; none for a method that looks for
+            the smallest.
+        norm: what epsilon measures: each element ("linf") or the row's length ("l2").
+        changeable: bool, the shape of one row; elements that may change; default: all.
+        parameters: of the method; `list_methods` tells them.
         version: 0 is the latest.
         labels: the true classes; default: the predicted.
         targets: the classes the model shall see instead, one per row or one for all; default:
@@ -95,15 +109,18 @@ def attack(
         render: also return pictures.
         timeout_s: for the answer, retries included.
     """
-    request = pb.AttackRequest(
-        model_name=model,
-        model_version=version,
-        method=method,
-        input=as_tensor(inputs),
+    request = attack_request(
+        model,
+        inputs,
+        method,
+        epsilon=epsilon,
+        norm=norm,
+        changeable=changeable,
+        parameters=parameters,
+        version=version,
         labels=labels,
         targets=targets,
-        epsilon_linf=epsilon_linf,
-        value_range=value_range or (),
+        value_range=value_range,
         output_name=output_name,
         render=render,
     )
@@ -119,19 +136,62 @@ def attack(
         confidences_before=np.array(response.confidences_before),
         confidences_after=np.array(response.confidences_after),
         distances_linf=np.array(response.distances_linf),
+        distances_l2=np.array(response.distances_l2),
+        queries=np.array(response.queries),
+        gradients=np.array(response.gradients),
         successes=tuple(response.successes),
-        epsilon_linf=response.epsilon_linf,
+        epsilon=response.epsilon,
+        norm=response.norm,
         units=response.units,
         value_range=(low_high[0], low_high[1]) if len(low_high) == 2 else None,
         pictures=pictures(response),
     )
 
 
+def attack_request(
+    model: str,
+    inputs: npt.ArrayLike | None,
+    method: str,
+    *,
+    epsilon: float = 0.0,
+    norm: str = "linf",
+    changeable: npt.ArrayLike | None = None,
+    parameters: Mapping[str, float] | None = None,
+    version: int = 0,
+    labels: Sequence[int] = (),
+    targets: Sequence[int] = (),
+    value_range: tuple[float, float] | None = None,
+    output_name: str = "",
+    render: bool = False,
+) -> pb.AttackRequest:
+    """The message of `attack`; without inputs where examples of the model's own are meant."""
+    request = pb.AttackRequest(
+        model_name=model,
+        model_version=version,
+        method=method,
+        labels=labels,
+        targets=targets,
+        epsilon=epsilon,
+        norm=norm,
+        parameters=parameters or {},
+        value_range=value_range or (),
+        output_name=output_name,
+        render=render,
+    )
+    if inputs is not None:
+        request.input.CopyFrom(as_tensor(inputs))
+    if changeable is not None:
+        request.changeable.CopyFrom(as_tensor(np.asarray(changeable, bool)))
+    return request
+
+
 def robustness(
     model: str,
     method: str = "fgsm",
     *,
-    epsilons_linf: Sequence[float] = (),
+    epsilons: Sequence[float] = (),
+    norm: Literal["linf", "l2"] = "linf",
+    parameters: Mapping[str, float] | None = None,
     version: int = 0,
     max_examples: int = 0,
     render: bool = False,
@@ -142,7 +202,9 @@ def robustness(
         model_name=model,
         model_version=version,
         method=method,
-        epsilons_linf=epsilons_linf,
+        epsilons=epsilons,
+        norm=norm,
+        parameters=parameters or {},
         max_examples=max_examples,
         render=render,
     )
@@ -150,9 +212,10 @@ def robustness(
     return Robustness(
         model=identity(response),
         method=response.method,
-        epsilons_linf=np.array(response.epsilons_linf),
+        epsilons=np.array(response.epsilons),
         accuracies=np.array(response.accuracies),
         examples=response.examples,
+        norm=response.norm,
         units=response.units,
         pictures=pictures(response),
     )

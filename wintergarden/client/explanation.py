@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -31,6 +31,18 @@ Players: TypeAlias = Literal["features"] | tuple[int, int] | Array
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A number that a method can be tuned by, from `least` to `most`."""
+
+    name: str
+    default: float
+    least: float
+    most: float
+    is_whole: bool
+    summary: str
+
+
+@dataclass(frozen=True)
 class Method:
     """`kind` is attribution or attack; `source` names the paper."""
 
@@ -39,6 +51,7 @@ class Method:
     summary: str
     needs_gradient: bool
     source: str
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +87,20 @@ class Explanation:
 def list_methods() -> Flow[list[Method]]:
     """The explanation and attack methods the server has."""
     response = yield Call(_METHODS["ListMethods"], pb.ListMethodsRequest())
-    return [Method(m.name, m.kind, m.summary, m.needs_gradient, m.source) for m in response.methods]
+    return [
+        Method(
+            m.name,
+            m.kind,
+            m.summary,
+            m.needs_gradient,
+            m.source,
+            tuple(
+                Parameter(p.name, p.default_value, p.least, p.most, p.whole, p.summary)
+                for p in m.parameters
+            ),
+        )
+        for m in response.methods
+    ]
 
 
 def explain(
@@ -90,6 +116,7 @@ def explain(
     max_evaluations: int = 0,
     output_name: str = "",
     seed: int = 0,
+    parameters: Mapping[str, float] | None = None,
     render: bool = False,
     timeout_s: float = 300.0,
 ) -> Flow[Explanation]:
@@ -108,6 +135,7 @@ def explain(
         max_evaluations: model rows per explained row; 0: the server's default.
         output_name: default: logits, or the value of a regression.
         seed: of the sampling.
+        parameters: of the method; `list_methods` tells them.
         render: also return pictures.
         timeout_s: for the answer, retries included.
     """
@@ -123,6 +151,7 @@ def explain(
         max_evaluations=max_evaluations,
         output_name=output_name,
         seed=seed,
+        parameters=parameters,
         render=render,
     )
     response = yield Call(_METHODS["Explain"], request, timeout_s)
@@ -159,6 +188,7 @@ def explain_request(
     max_evaluations: int = 0,
     output_name: str = "",
     seed: int = 0,
+    parameters: Mapping[str, float] | None = None,
     render: bool = False,
 ) -> pb.ExplainRequest:
     """The message of `explain`; without inputs where examples of the model's own are meant."""
@@ -171,6 +201,7 @@ def explain_request(
         background_summary=background_summary,
         max_evaluations=max_evaluations,
         seed=seed,
+        parameters=parameters or {},
         render=render,
     )
     if isinstance(players, np.ndarray):

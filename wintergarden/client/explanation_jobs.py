@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from wintergarden.client.answers import Array, Picture, as_tensor
+from wintergarden.client.answers import Array, Picture
+from wintergarden.client.attacks import attack_request
 from wintergarden.client.call import Call, Flow
 from wintergarden.client.explanation import Players, explain_request
 from wintergarden.client.jobs import Job
@@ -99,6 +100,7 @@ def submit_explain(
     max_evaluations: int = 0,
     output_name: str = "",
     seed: int = 0,
+    parameters: Mapping[str, float] | None = None,
     render: bool = False,
     **options: Unpack[JobOptions],
 ) -> Flow[Job]:
@@ -117,6 +119,7 @@ def submit_explain(
         max_evaluations: model rows per explained row; 0: the server's default.
         output_name: default: logits, or the value of a regression.
         seed: of the sampling.
+        parameters: of the method.
         render: also draw pictures, of the first rows.
         options: see `JobOptions`.
 
@@ -137,6 +140,7 @@ def submit_explain(
             max_evaluations=max_evaluations,
             output_name=output_name,
             seed=seed,
+            parameters=parameters,
             render=render,
         )
     )
@@ -149,7 +153,10 @@ def submit_attack(
     inputs: npt.ArrayLike | None = None,
     method: str = "fgsm",
     *,
-    epsilon_linf: float,
+    epsilon: float = 0.0,
+    norm: Literal["linf", "l2"] = "linf",
+    changeable: npt.ArrayLike | None = None,
+    parameters: Mapping[str, float] | None = None,
     examples: tuple[int, int] | None = None,
     version: int = 0,
     labels: Sequence[int] = (),
@@ -164,14 +171,23 @@ def submit_attack(
     Of the version's own examples the labels are those they came with, unless others are given.
     """
     request = _submission(examples, options)
-    work = request.attack
-    work.model_name, work.model_version, work.method = model, version, method
-    work.epsilon_linf, work.output_name, work.render = epsilon_linf, output_name, render
-    work.labels.extend(labels)
-    work.targets.extend(targets)
-    work.value_range.extend(value_range or ())
-    if inputs is not None:
-        work.input.CopyFrom(as_tensor(inputs))
+    request.attack.CopyFrom(
+        attack_request(
+            model,
+            inputs,
+            method,
+            epsilon=epsilon,
+            norm=norm,
+            changeable=changeable,
+            parameters=parameters,
+            version=version,
+            labels=labels,
+            targets=targets,
+            value_range=value_range,
+            output_name=output_name,
+            render=render,
+        )
+    )
     response = yield Call(_SUBMIT, request, _SUBMIT_TIMEOUT_S)
     return Job.from_message(response.job)
 
@@ -180,7 +196,9 @@ def submit_robustness(
     model: str,
     method: str = "fgsm",
     *,
-    epsilons_linf: Sequence[float] = (),
+    epsilons: Sequence[float] = (),
+    norm: Literal["linf", "l2"] = "linf",
+    parameters: Mapping[str, float] | None = None,
     version: int = 0,
     max_examples: int = 0,
     render: bool = False,
@@ -190,7 +208,9 @@ def submit_robustness(
     request = _submission(None, options)
     work = request.robustness
     work.model_name, work.model_version, work.method = model, version, method
-    work.epsilons_linf.extend(epsilons_linf)
+    work.epsilons.extend(epsilons)
+    work.norm = norm
+    work.parameters.update(parameters or {})
     work.max_examples, work.render = max_examples, render
     response = yield Call(_SUBMIT, request, _SUBMIT_TIMEOUT_S)
     return Job.from_message(response.job)

@@ -15,18 +15,35 @@ class ListMethodsRequest(_message.Message):
 class ListMethodsResponse(_message.Message):
     __slots__ = ("methods",)
     class Method(_message.Message):
-        __slots__ = ("name", "kind", "summary", "needs_gradient", "source")
+        __slots__ = ("name", "kind", "summary", "needs_gradient", "source", "parameters")
         NAME_FIELD_NUMBER: _ClassVar[int]
         KIND_FIELD_NUMBER: _ClassVar[int]
         SUMMARY_FIELD_NUMBER: _ClassVar[int]
         NEEDS_GRADIENT_FIELD_NUMBER: _ClassVar[int]
         SOURCE_FIELD_NUMBER: _ClassVar[int]
+        PARAMETERS_FIELD_NUMBER: _ClassVar[int]
         name: str
         kind: str
         summary: str
         needs_gradient: bool
         source: str
-        def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., summary: _Optional[str] = ..., needs_gradient: bool = ..., source: _Optional[str] = ...) -> None: ...
+        parameters: _containers.RepeatedCompositeFieldContainer[ListMethodsResponse.Parameter]
+        def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., summary: _Optional[str] = ..., needs_gradient: bool = ..., source: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[ListMethodsResponse.Parameter, _Mapping]]] = ...) -> None: ...
+    class Parameter(_message.Message):
+        __slots__ = ("name", "default_value", "least", "most", "whole", "summary")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        DEFAULT_VALUE_FIELD_NUMBER: _ClassVar[int]
+        LEAST_FIELD_NUMBER: _ClassVar[int]
+        MOST_FIELD_NUMBER: _ClassVar[int]
+        WHOLE_FIELD_NUMBER: _ClassVar[int]
+        SUMMARY_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        default_value: float
+        least: float
+        most: float
+        whole: bool
+        summary: str
+        def __init__(self, name: _Optional[str] = ..., default_value: _Optional[float] = ..., least: _Optional[float] = ..., most: _Optional[float] = ..., whole: bool = ..., summary: _Optional[str] = ...) -> None: ...
     METHODS_FIELD_NUMBER: _ClassVar[int]
     methods: _containers.RepeatedCompositeFieldContainer[ListMethodsResponse.Method]
     def __init__(self, methods: _Optional[_Iterable[_Union[ListMethodsResponse.Method, _Mapping]]] = ...) -> None: ...
@@ -49,7 +66,14 @@ class Players(_message.Message):
     def __init__(self, features: bool = ..., grid: _Optional[_Union[Players.Grid, _Mapping]] = ..., feature_mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary")
+    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +86,7 @@ class ExplainRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     RENDER_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
@@ -74,7 +99,8 @@ class ExplainRequest(_message.Message):
     seed: int
     render: bool
     background_summary: str
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ...) -> None: ...
+    parameters: _containers.ScalarMap[str, float]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("model", "method", "output_name", "output_space", "attributions", "player_values", "standard_errors", "targets", "base_values", "outputs", "efficiency_gaps", "evaluations", "seed", "exact", "background", "pictures")
@@ -113,31 +139,44 @@ class ExplainResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., output_name: _Optional[str] = ..., output_space: _Optional[str] = ..., attributions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., player_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., standard_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., base_values: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., efficiency_gaps: _Optional[_Iterable[float]] = ..., evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., exact: bool = ..., background: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
 
 class AttackRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "input", "labels", "targets", "epsilon_linf", "value_range", "output_name", "render")
+    __slots__ = ("model_name", "model_version", "method", "input", "labels", "targets", "epsilon", "value_range", "output_name", "render", "norm", "changeable", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TARGETS_FIELD_NUMBER: _ClassVar[int]
-    EPSILON_LINF_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
     VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
     RENDER_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    CHANGEABLE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
     input: _tensor_pb2.Tensor
     labels: _containers.RepeatedScalarFieldContainer[int]
     targets: _containers.RepeatedScalarFieldContainer[int]
-    epsilon_linf: float
+    epsilon: float
     value_range: _containers.RepeatedScalarFieldContainer[float]
     output_name: str
     render: bool
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., epsilon_linf: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., output_name: _Optional[str] = ..., render: bool = ...) -> None: ...
+    norm: str
+    changeable: _tensor_pb2.Tensor
+    parameters: _containers.ScalarMap[str, float]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., epsilon: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., output_name: _Optional[str] = ..., render: bool = ..., norm: _Optional[str] = ..., changeable: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., parameters: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class AttackResponse(_message.Message):
-    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon_linf", "units", "value_range", "pictures", "output_name")
+    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon", "units", "value_range", "pictures", "output_name", "norm", "distances_l2", "queries", "gradients")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     ADVERSARIAL_FIELD_NUMBER: _ClassVar[int]
@@ -147,11 +186,15 @@ class AttackResponse(_message.Message):
     CONFIDENCES_AFTER_FIELD_NUMBER: _ClassVar[int]
     DISTANCES_LINF_FIELD_NUMBER: _ClassVar[int]
     SUCCESSES_FIELD_NUMBER: _ClassVar[int]
-    EPSILON_LINF_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
     VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    DISTANCES_L2_FIELD_NUMBER: _ClassVar[int]
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
     model: _tensor_pb2.ModelIdentity
     method: str
     adversarial: _tensor_pb2.Tensor
@@ -161,46 +204,63 @@ class AttackResponse(_message.Message):
     confidences_after: _containers.RepeatedScalarFieldContainer[float]
     distances_linf: _containers.RepeatedScalarFieldContainer[float]
     successes: _containers.RepeatedScalarFieldContainer[bool]
-    epsilon_linf: float
+    epsilon: float
     units: str
     value_range: _containers.RepeatedScalarFieldContainer[float]
     pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
     output_name: str
-    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon_linf: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., output_name: _Optional[str] = ...) -> None: ...
+    norm: str
+    distances_l2: _containers.RepeatedScalarFieldContainer[float]
+    queries: _containers.RepeatedScalarFieldContainer[int]
+    gradients: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., output_name: _Optional[str] = ..., norm: _Optional[str] = ..., distances_l2: _Optional[_Iterable[float]] = ..., queries: _Optional[_Iterable[int]] = ..., gradients: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EvaluateRobustnessRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "epsilons_linf", "max_examples", "render")
+    __slots__ = ("model_name", "model_version", "method", "epsilons", "max_examples", "render", "norm", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
-    EPSILONS_LINF_FIELD_NUMBER: _ClassVar[int]
+    EPSILONS_FIELD_NUMBER: _ClassVar[int]
     MAX_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     RENDER_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
-    epsilons_linf: _containers.RepeatedScalarFieldContainer[float]
+    epsilons: _containers.RepeatedScalarFieldContainer[float]
     max_examples: int
     render: bool
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., epsilons_linf: _Optional[_Iterable[float]] = ..., max_examples: _Optional[int] = ..., render: bool = ...) -> None: ...
+    norm: str
+    parameters: _containers.ScalarMap[str, float]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., epsilons: _Optional[_Iterable[float]] = ..., max_examples: _Optional[int] = ..., render: bool = ..., norm: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class EvaluateRobustnessResponse(_message.Message):
-    __slots__ = ("model", "method", "epsilons_linf", "accuracies", "examples", "units", "pictures")
+    __slots__ = ("model", "method", "epsilons", "accuracies", "examples", "units", "pictures", "norm")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
-    EPSILONS_LINF_FIELD_NUMBER: _ClassVar[int]
+    EPSILONS_FIELD_NUMBER: _ClassVar[int]
     ACCURACIES_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
     model: _tensor_pb2.ModelIdentity
     method: str
-    epsilons_linf: _containers.RepeatedScalarFieldContainer[float]
+    epsilons: _containers.RepeatedScalarFieldContainer[float]
     accuracies: _containers.RepeatedScalarFieldContainer[float]
     examples: int
     units: str
     pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
-    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., epsilons_linf: _Optional[_Iterable[float]] = ..., accuracies: _Optional[_Iterable[float]] = ..., examples: _Optional[int] = ..., units: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
+    norm: str
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., epsilons: _Optional[_Iterable[float]] = ..., accuracies: _Optional[_Iterable[float]] = ..., examples: _Optional[int] = ..., units: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., norm: _Optional[str] = ...) -> None: ...
 
 class SubmitExplanationRequest(_message.Message):
     __slots__ = ("explain", "attack", "robustness", "examples", "request_id", "priority", "max_seconds", "max_memory_mb")

@@ -42,9 +42,9 @@ class Ball:
         largest = float(np.finfo(np.float32).max)
         if not 0 <= self.epsilon <= largest:  # a NaN fails this too
             raise InvalidArgument(
-                f"epsilon_linf={self.epsilon}: must be a finite number ≥ 0, the radius in the "
+                f"epsilon={self.epsilon}: must be a finite number ≥ 0, the radius in the "
                 f"{_SAYS[self.norm]} norm in units of {self.box.units}",
-                "epsilon_linf",
+                "epsilon",
             )
 
     def project(self, x: Array, moved: Array) -> Array:

@@ -21,6 +21,7 @@ from services.explanation.attacks.ball import Ball
 from services.explanation.explain import explain
 from services.explanation.inputs import check_rows
 from services.explanation.methods import attack_method, attribution
+from services.explanation.parameters import settle
 from services.explanation.pictures import (
     MAX_PICTURES,
     Picture,
@@ -28,7 +29,7 @@ from services.explanation.pictures import (
     explanation_pictures,
     robustness_pictures,
 )
-from services.explanation.requests import attack_query, explain_query
+from services.explanation.requests import attack_query, explain_query, norm_of
 from services.explanation.subject import Subject
 from wintergarden.errors import FailedPrecondition, InvalidArgument
 from wintergarden.wire import explanation_pb2 as pb
@@ -176,17 +177,22 @@ class _Attacking:
             "confidences_before": answer.confidences_before,
             "confidences_after": answer.confidences_after,
             "distances_linf": answer.distances_linf,
+            "distances_l2": answer.distances_l2,
+            "queries": answer.queries,
+            "gradients": answer.gradients,
             "successes": answer.successes,
         }
         summary = {
             "output_name": answer.head.name,
-            "epsilon_linf": answer.ball.epsilon,
+            "epsilon": answer.ball.epsilon,
+            "norm": answer.ball.norm,
             "units": answer.ball.box.units,
             "value_range": list(answer.ball.box.finite_range()),
         }
         pictures = adversarial_pictures(answer) if self._render and start < MAX_PICTURES else []
-        # One gradient, and the outputs before and after.
-        return Block(arrays, 3 * len(answer.rows), summary, _numbered(pictures, start))
+        # The outputs before and after too.
+        runs = int(answer.queries.sum() + answer.gradients.sum()) + 2 * len(answer.rows)
+        return Block(arrays, runs, summary, _numbered(pictures, start))
 
     def last_pictures(self, arrays: dict[str, Array], summary: dict[str, Any]) -> list[Picture]:
         return []
@@ -207,24 +213,33 @@ class _Curve:
         self._method = attack_method(request.method)
         self._max_examples = request.max_examples
         self._render = request.render
-        self._radii = tuple(request.epsilons_linf) or tuple(default_radii(subject))
+        self._radii = tuple(request.epsilons) or tuple(default_radii(subject))
         self.steps = len(self._radii)
-        self.block_steps = 1
+        # The smallest changes are searched once for all radii.
+        self.block_steps = 1 if self._method.perturb.is_bounded else self.steps
         self.result_bytes = 16 * self.steps
+        self._norm = norm_of(request)
+        self._parameters = settle(self._method.name, self._method.parameters, request.parameters)
 
     def block(self, start: int) -> Block:
         answer = evaluate_robustness(
             self._method.name,
             self._method.perturb,
             self._subject,
-            self._radii[start : start + 1],
+            self._radii[start : start + self.block_steps],
             self._max_examples,
+            norm=self._norm,
+            parameters=self._parameters,
         )
         arrays = {
-            "epsilons_linf": np.array([ball.epsilon for ball in answer.balls]),
+            "epsilons": np.array([ball.epsilon for ball in answer.balls]),
             "accuracies": np.array(answer.accuracies),
         }
-        summary = {"examples": answer.examples, "units": answer.balls[0].box.units}
+        summary = {
+            "examples": answer.examples,
+            "units": answer.balls[0].box.units,
+            "norm": self._norm,
+        }
         return Block(arrays, 3 * answer.examples, summary)
 
     def last_pictures(self, arrays: dict[str, Array], summary: dict[str, Any]) -> list[Picture]:
@@ -234,7 +249,7 @@ class _Curve:
         answer = Robustness(
             manifest=self._subject.manifest,
             method=self._method.name,
-            balls=tuple(Ball(float(r), box, "linf") for r in arrays["epsilons_linf"]),
+            balls=tuple(Ball(float(r), box, self._norm) for r in arrays["epsilons"]),
             accuracies=tuple(float(a) for a in arrays["accuracies"]),
             examples=summary["examples"],
         )

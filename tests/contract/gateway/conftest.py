@@ -72,7 +72,7 @@ class Neighbour:
                 self.arrived.set()
                 threading.Timer(0.5, call.respond, (b"slow answer",)).start()
             case b"bad":
-                raise InvalidArgument("epsilon is NaN", field="epsilon_linf")
+                raise InvalidArgument("epsilon is NaN", field="epsilon")
             case b"busy":
                 raise Overloaded("the queue is full", retry_after_s=0.25)
             case b"fault":
@@ -95,7 +95,7 @@ class Neighbour:
             self.arrived.set()
             match payload:
                 case b"bad":
-                    raise InvalidArgument("epsilon is NaN", field="epsilon_linf")
+                    raise InvalidArgument("epsilon is NaN", field="epsilon")
                 case b"many":
                     for _ in range(100):
                         call.wait_writable()

@@ -61,7 +61,7 @@ def test_status_and_details_pass_as_they_are(way: Any) -> None:
     error = failure(lambda: method(b"bad", timeout=10))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert error.details() == "epsilon is NaN"
-    assert details_of(error)["BadRequest"].field_violations[0].field == "epsilon_linf"
+    assert details_of(error)["BadRequest"].field_violations[0].field == "epsilon"
     error = failure(lambda: method(b"busy", timeout=10))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert details_of(error)["RetryInfo"].retry_delay.ToMilliseconds() == 250

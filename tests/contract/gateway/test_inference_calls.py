@@ -87,7 +87,7 @@ def test_the_status_of_a_stream_passes_as_it_is(deploy: Deploy, plane: str) -> N
         grpc.StatusCode.INVALID_ARGUMENT,
         "epsilon is NaN",
     )
-    assert details_of(error)["BadRequest"].field_violations[0].field == "epsilon_linf"
+    assert details_of(error)["BadRequest"].field_violations[0].field == "epsilon"
 
 
 def test_the_deadline_of_a_stream_is_passed_on_and_kept(deploy: Deploy, plane: str) -> None:

@@ -12,7 +12,7 @@ from wintergarden.errors import FailedPrecondition, InvalidArgument
 def test_free_ports_differ_and_are_below_those_of_outgoing_connections() -> None:
     ports = free_ports()
     every = [*ports.serving.values(), *ports.metrics.values()]
-    assert len(set(every)) == 7
+    assert len(set(every)) == 8
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert first < 10_020 or max(every) < first
 

@@ -61,7 +61,7 @@ def test_the_naive_step_is_not_good_enough() -> None:
 def test_a_radius_must_mean_something(epsilon: float) -> None:
     with pytest.raises(InvalidArgument, match=r"finite number ≥ 0.*in units of intensity") as error:
         Ball(epsilon, Box(0, 1, "intensity"))
-    assert error.value.field == "epsilon_linf"
+    assert error.value.field == "epsilon"
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 0), (0, 0), (math.nan, 1)])
