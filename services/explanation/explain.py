@@ -11,7 +11,6 @@ from services.explanation.arrays import Array
 from services.explanation.attributions.game import Game
 from services.explanation.attributions.kernel_shap import coalition_budget, kernel_shap
 from services.explanation.attributions.players import Players
-from services.explanation.attributions.saliency import saliency
 from services.explanation.background import choose_background
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
@@ -42,6 +41,7 @@ class ExplainQuery:
         max_evaluations: Model rows per explained row.
         seed: Of what is drawn.
         parameters: Of the method, every one of them (`parameters.settle`).
+        layer: An inner tensor, for methods that look at one.
     """
 
     rows: Array
@@ -54,6 +54,7 @@ class ExplainQuery:
     max_evaluations: int = 0
     seed: int = 0
     parameters: Numbers = field(default_factory=dict)
+    layer: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Explanation:
     """The answer. Empty arrays where a method has no such number.
 
     Shape:
-        rows, attributions: (N, …).
+        rows, attributions: (N, …); attributions of a layer have its shape.
         player_values, standard_errors: (N, M).
         targets, outputs: (N,); base_values, efficiency_gaps: (N,) or empty.
     """
@@ -143,32 +144,6 @@ def by_kernel_shap(
         seed=query.seed,
         is_exact=answer.is_exact,
         background=background.description,
-    )
-
-
-def by_saliency(
-    subject: Subject, query: ExplainQuery, head: Head, outputs: Array, targets: Array
-) -> Explanation:
-    """The gradient of each row's target."""
-    nothing = np.zeros((len(query.rows), 0))
-    return Explanation(
-        manifest=subject.manifest,
-        method="saliency",
-        head=head,
-        rows=query.rows,
-        targets=targets,
-        outputs=np.take_along_axis(outputs, targets[:, None], axis=1)[:, 0].astype(np.float64),
-        attributions=saliency(
-            lambda rows, weights: subject.gradient(rows, weights, head),
-            query.rows,
-            targets,
-            outputs.shape[1],
-        ),
-        player_values=nothing,
-        standard_errors=nothing,
-        base_values=np.zeros(0),
-        efficiency_gaps=np.zeros(0),
-        evaluations=2 * len(query.rows),
     )
 
 

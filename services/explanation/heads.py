@@ -83,6 +83,19 @@ def exposing(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     return copy
 
 
+_FOLLOWS_CONVOLUTION = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu"})
+
+
+def last_feature_maps(model: onnx.ModelProto) -> str:
+    """What the last convolution becomes after its normalisation and rectifier; "" without one."""
+    maps = ""
+    for node in model.graph.node:
+        is_next = node.op_type in _FOLLOWS_CONVOLUTION and maps == node.input[0]
+        if node.op_type == "Conv" or is_next:
+            maps = node.output[0]
+    return maps
+
+
 def _space(manifest: Manifest, name: str) -> Space:
     output = next(o for o in manifest.outputs if o.name == name)
     told = f"{name} {output.meaning}".lower()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
 
 from services.explanation.arrays import Array
-from services.explanation.backprop import cotangent_name, differentiate, gradient_name
+from services.explanation.backprop import (
+    baseline_name,
+    cotangent_name,
+    differentiate,
+    gradient_name,
+)
 from services.explanation.cache import ByteBoundedCache
-from services.explanation.heads import Head, attacked_head, explained_head, exposing
+from services.explanation.heads import (
+    Head,
+    attacked_head,
+    explained_head,
+    exposing,
+    last_feature_maps,
+)
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, Unsupported
 from wintergarden.runtime import RuntimeOptions, Session, open_session
 from wintergarden.store import Artefact, Manifest, ModelStore, Reference, TensorInfo
@@ -89,20 +101,74 @@ class Subject:
             Unsupported: an operator on the way has no backward rule.
             InvalidArgument: the input is not of a float type.
         """
-        session: Session = self._cache.get(
-            (rule, self.manifest.digest, head.name),
-            lambda: self._session(
-                differentiate(self._model(), self.input.name, rule, output=head.name)
-            ),
-        )
-        wanted = [gradient_name(self.input.name)]
+        session = self._differentiated(self.input.name, rule, head.name)
+        return self._backward(session, rows, {cotangent_name(head.name): weights})[0]
+
+    def multipliers(self, rows: Array, baselines: Array, weights: Array, head: Head) -> Array:
+        """DeepLIFT's between rows and baselines [R, …]; as `gradient`."""
+        session = self._differentiated(self.input.name, "deeplift", head.name)
+        feeds = {cotangent_name(head.name): weights, baseline_name(self.input.name): baselines}
+        return self._backward(session, rows, feeds)[0]
+
+    def layer(self, rows: Array, weights: Array, head: Head, layer: str) -> tuple[Array, Array]:
+        """An inner tensor, and ∂(Σ weights · head) by it; both [R, …]."""
+        session = self._differentiated(layer, "gradient", head.name)
+        feeds = {cotangent_name(head.name): weights}
+        activations, gradients = self._backward(session, rows, feeds, [layer, gradient_name(layer)])
+        return activations, gradients
+
+    def behind(self, rows: Array, weights: Array, layer: str) -> Array:
+        """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""
+        session = self._differentiated(self.input.name, "gradient", layer)
+        return self._backward(session, rows, {cotangent_name(layer): weights})[0]
+
+    def choose_layer(self, name: str) -> str:
+        """The inner tensor of a name; without one, what the last convolution becomes.
+
+        Raises:
+            InvalidArgument: there is no such tensor, or no convolution.
+        """
+        model = self._model()
+        if not name:
+            if found := last_feature_maps(model):
+                return found
+            raise InvalidArgument(f"{self.label} has no convolution; name a layer", "layer")
+        names = [output for node in model.graph.node for output in node.output if output]
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 5, 0.3) or names[:5]
+            raise InvalidArgument(
+                f"{self.label} has no inner tensor '{name}'; it has {', '.join(close)}, …", "layer"
+            )
+        return name
+
+    def _differentiated(self, wrt: str, rule: str, output: str) -> Session:
+        """The backward pass of `output`, with the inner tensor it is differentiated by."""
+
+        def make() -> tuple[Session, int]:
+            model = self._model()
+            if wrt != self.input.name:
+                model = exposing(model, wrt)
+            return self._session(differentiate(model, wrt, rule, output=output))
+
+        session: Session = self._cache.get((rule, self.manifest.digest, output, wrt), make)
+        return session
+
+    def _backward(
+        self,
+        session: Session,
+        rows: Array,
+        beside: Mapping[str, Array],
+        wanted: Sequence[str] = (),
+    ) -> list[Array]:
+        """Run on rows and what goes with each of them, in batches."""
+        outputs = wanted or [gradient_name(self.input.name)]
         parts, start = [], 0
         for batch in self._batches(rows):
-            cotangent = weights[start : start + len(batch)]
-            start += len(batch)
-            feeds = {self.input.name: batch, cotangent_name(head.name): cotangent}
-            parts.append(session.run(feeds, wanted)[0])
-        return np.concatenate(parts)
+            stop = start + len(batch)
+            feeds = {name: array[start:stop] for name, array in beside.items()}
+            parts.append(session.run({self.input.name: batch, **feeds}, outputs))
+            start = stop
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def reference(self) -> Reference:
         """Held-out examples and the background.

@@ -9,6 +9,7 @@ Departure from the paper: the sign is kept; its pictures show the magnitude.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,10 @@ def saliency(gradient: Gradient, rows: Array, targets: Array, outputs: int) -> A
         targets: [N], which output of each row.
         outputs: K.
     """
-    weights = np.zeros((len(rows), outputs), rows.dtype)
-    weights[np.arange(len(rows)), targets] = 1
-    return gradient(rows, weights).astype(np.float64)
+    return gradient(rows, one_hot(targets, outputs, rows.dtype)).astype(np.float64)
+
+
+def one_hot(targets: Array, outputs: int, dtype: np.dtype[Any]) -> Array:
+    """The weights [N, K] that pick each row's target."""
+    weights: Array = (targets[:, None] == np.arange(outputs)).astype(dtype)
+    return weights

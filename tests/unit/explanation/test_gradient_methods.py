@@ -1,0 +1,236 @@
+"""The gradient methods as requests call them, on a LeNet: captum's numbers, and what adds up."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from services.explanation.attributions.expected_gradients import expected_gradients
+from services.explanation.attributions.grad_cam import enlarged
+from services.explanation.attributions.path import QUADRATURES, Quadrature
+from services.explanation.attributions.smooth_grad import smooth_grad
+from services.explanation.explain import ExplainQuery, Explanation, explain
+from services.explanation.methods import attribution
+from services.explanation.subject import Subject, Subjects
+from wintergarden.errors import InvalidArgument
+from wintergarden.runtime import RuntimeOptions
+from wintergarden.store import ManifestFields, TensorInfo, open_store
+from wintergarden.store.reference import write_reference
+
+ROWS = 6
+
+
+@pytest.fixture(scope="module")
+def subject(lenet, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    path: Path = tmp_path_factory.mktemp("store")
+    store = open_store(str(path))
+    with store.publish("lenet") as draft:
+        draft.write("model.onnx", lenet.model.SerializeToString())
+        draft.write(
+            "reference.npz",
+            write_reference({"image": lenet.images[:20]}, lenet.labels[:20], lenet.background[:8]),
+        )
+        draft.commit(
+            ManifestFields(
+                architecture="lenet5",
+                task="image-classification",
+                inputs=(TensorInfo(name="image", datatype="FP32", shape=[-1, 1, 28, 28]),),
+                outputs=tuple(
+                    TensorInfo(name=n, datatype="FP32", shape=[-1, 10])
+                    for n in ("logits", "probabilities")
+                ),
+            )
+        )
+    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("lenet", 0, lambda: None)
+
+
+@pytest.fixture(scope="module")
+def head(lenet) -> nn.Module:
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = lenet.network
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.network(x)[0]
+
+    return Logits().eval()
+
+
+def answer(subject: Subject, lenet, method: str, **more) -> Explanation:
+    query = {
+        "rows": lenet.images[:ROWS],
+        "targets": tuple(int(label) for label in lenet.labels[:ROWS]),
+        "background": lenet.background[:1],
+        "parameters": {},
+    }
+    return explain(attribution(method).run, subject, ExplainQuery(**(query | more)))
+
+
+def truth_of(oracle: object, lenet, /, **more) -> np.ndarray:
+    targets = torch.tensor(lenet.labels[:ROWS])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = oracle.attribute(torch.tensor(lenet.images[:ROWS]), target=targets, **more)
+    return told.detach().numpy()
+
+
+@pytest.mark.parametrize("quadrature", range(len(QUADRATURES)))
+def test_integrated_gradients_equal_captum(subject, head, lenet, quadrature: int) -> None:
+    theirs = {
+        "gauss_legendre": "gausslegendre", "midpoint": "riemann_middle",
+        "trapezoid": "riemann_trapezoid", "left": "riemann_left", "right": "riemann_right",
+    }[QUADRATURES[quadrature]]  # fmt: skip
+    ours = answer(
+        subject, lenet, "integrated_gradients", parameters={"steps": 20, "quadrature": quadrature}
+    )
+    truth = truth_of(
+        captum.attr.IntegratedGradients(head), lenet, n_steps=20, method=theirs,
+        baselines=torch.tensor(lenet.background[:1]),
+    )  # fmt: skip
+    scale = np.abs(truth).max()
+    limit = 0.2 if theirs in ("riemann_trapezoid", "riemann_left", "riemann_right") else 1e-4
+    np.testing.assert_allclose(ours.attributions, truth, atol=limit * scale)
+
+
+def test_integrated_gradients_take_steps_until_they_add_up(subject, lenet) -> None:
+    ours = answer(subject, lenet, "integrated_gradients", parameters={"tolerance": 5e-3})
+    change = np.maximum(1, np.abs(ours.outputs - ours.base_values))
+    assert (np.abs(ours.efficiency_gaps) <= 5e-3 * change).all()
+    rough = answer(subject, lenet, "integrated_gradients", parameters={"tolerance": 1})
+    assert rough.evaluations < ours.evaluations
+    sums = ours.attributions.reshape(ROWS, -1).sum(1)
+    np.testing.assert_allclose(ours.base_values + sums + ours.efficiency_gaps, ours.outputs)
+
+
+@pytest.mark.parametrize("method", ["deep_shap", "layer_conductance"])
+def test_what_adds_up_says_its_gap(subject, lenet, method: str) -> None:
+    ours = answer(subject, lenet, method, background=lenet.background[:4])
+    limit = 1e-5 if method == "deep_shap" else 2e-2
+    change = np.maximum(1, np.abs(ours.outputs - ours.base_values))
+    assert (np.abs(ours.efficiency_gaps) <= limit * change).all()
+
+
+def test_expected_gradients_add_up_within_their_errors(subject, lenet) -> None:
+    ours = answer(
+        subject, lenet, "expected_gradients", background=lenet.background[:8],
+        parameters={"samples": 400},
+    )  # fmt: skip
+    assert ours.standard_errors.shape == (ROWS, 28 * 28)
+    change = np.maximum(1, np.abs(ours.outputs - ours.base_values))
+    assert np.median(np.abs(ours.efficiency_gaps) / change) <= 0.1
+
+
+def test_input_x_gradient_and_the_rules_equal_captum(subject, head, lenet) -> None:
+    for method, oracle in {
+        "input_x_gradient": captum.attr.InputXGradient,
+        "guided_backprop": captum.attr.GuidedBackprop,
+        "deconvnet": captum.attr.Deconvolution,
+    }.items():
+        truth = truth_of(oracle(head), lenet)
+        ours = answer(subject, lenet, method).attributions
+        np.testing.assert_allclose(ours, truth, atol=1e-4 * np.abs(truth).max())
+
+
+def test_grad_cam_and_its_guided_form_equal_captum(subject, head, lenet) -> None:
+    """By default on what the last convolution becomes."""
+    layer = lenet.network.features[4]  # the ReLU after the second convolution
+    cam = captum.attr.LayerGradCam(head, layer)
+    truth = truth_of(cam, lenet, relu_attributions=True)[:, 0]
+    ours = answer(subject, lenet, "grad_cam").attributions
+    assert ours.shape == lenet.images[:ROWS].shape
+    expected = nn.functional.interpolate(
+        torch.tensor(truth)[:, None], (28, 28), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-4 * truth.max())
+    guided = answer(subject, lenet, "guided_grad_cam").attributions
+    product = answer(subject, lenet, "guided_backprop").attributions * ours
+    np.testing.assert_allclose(guided, product)
+
+
+def test_conductance_equals_captum(subject, head, lenet) -> None:
+    layer, name = lenet.network.classifier[2], _layer_named(lenet, "Relu", 2)
+    base = torch.tensor(lenet.background[:1])
+    truth = truth_of(captum.attr.LayerConductance(head, layer), lenet, baselines=base, n_steps=200)
+    ours = answer(subject, lenet, "layer_conductance", layer=name, parameters={"steps": 200})
+    assert ours.attributions.shape == (ROWS, 120)
+    np.testing.assert_allclose(ours.attributions, truth, atol=2e-2 * np.abs(truth).max())
+
+    unit = int(np.abs(truth[0]).argmax())
+    truth = truth_of(
+        captum.attr.NeuronConductance(head, layer), lenet, baselines=base, n_steps=100,
+        neuron_selector=unit, method="riemann_middle",
+    )  # fmt: skip
+    numbers = {"steps": 100, "unit": unit, "quadrature": QUADRATURES.index("midpoint")}
+    ours = answer(subject, lenet, "neuron_conductance", layer=name, parameters=numbers)
+    np.testing.assert_allclose(ours.attributions, truth, atol=1e-3 * np.abs(truth).max())
+
+
+def _layer_named(lenet, operator: str, index: int) -> str:
+    return [n.output[0] for n in lenet.model.graph.node if n.op_type == operator][index]
+
+
+def test_lrp_is_conserved_as_far_as_biases_let_it(subject, lenet) -> None:
+    for method in ("lrp_epsilon", "lrp_gamma"):
+        ours = answer(subject, lenet, method)
+        assert np.isfinite(ours.attributions).all()
+    # Without γ a network of rectifiers gives the gradient times the input.
+    plain = answer(subject, lenet, "input_x_gradient").attributions
+    relevance = answer(subject, lenet, "lrp_epsilon").attributions
+    assert np.corrcoef(plain.ravel(), relevance.ravel())[0, 1] > 0.99
+
+
+def test_smooth_grad_is_the_gradient_without_noise_and_does_not_mix_rows(served, lenet) -> None:
+    rows, weights = lenet.images[:3], np.eye(10, dtype=np.float32)[:3]
+    still = smooth_grad(served.gradient, rows, weights, noise=0, samples=2, seed=0)
+    np.testing.assert_allclose(still, served.gradient(rows, weights), atol=1e-6)
+    noisy = smooth_grad(served.gradient, rows, weights, noise=0.2, samples=9, seed=0)
+    alone = smooth_grad(served.gradient, rows[1:2], weights[1:2], noise=0.2, samples=9, seed=0)
+    np.testing.assert_allclose(noisy[1:2], alone, atol=1e-5)
+
+
+def test_by_hand() -> None:
+    """f(x) = x₁²: integrated from 0 to 3 all of 9 is x₁'s; two Gauss points are exact."""
+
+    def gradient(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.stack([2 * rows[:, 0], 0 * rows[:, 1]], 1) * weights
+
+    from services.explanation.attributions.integrated_gradients import integrated_gradients
+
+    rule = Quadrature.of("gauss_legendre", 2)
+    x, b, w = np.array([[3.0, 5.0]]), np.array([[0.0, 0.0]]), np.ones((1, 1))
+    np.testing.assert_allclose(integrated_gradients(gradient, x, b, w, rule), [[9, 0]])
+    mean, error = expected_gradients(gradient, x, b, w, samples=1000, seed=0)
+    np.testing.assert_allclose(mean, [[9, 0]], atol=0.05)
+    assert error[0, 1] == 0
+
+
+@pytest.mark.parametrize("name", QUADRATURES)
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_quadratures_weigh_one_and_integrate_lines(name: str, steps: int) -> None:
+    rule = Quadrature.of(name, steps)
+    assert rule.weights.sum() == pytest.approx(1)
+    if name not in ("left", "right"):
+        assert rule.weights @ rule.points == pytest.approx(0.5)
+
+
+def test_maps_are_enlarged_between_centres() -> None:
+    np.testing.assert_allclose(enlarged(np.array([[0.0, 4.0]]), [4]), [[0, 1, 3, 4]])
+    assert enlarged(np.ones((2, 3, 5)), [6, 7]).shape == (2, 6, 7)
+
+
+def test_layers_and_numbers_that_are_not_there_are_named(subject, lenet) -> None:
+    with pytest.raises(InvalidArgument, match="no inner tensor 'conv9'; it has"):
+        answer(subject, lenet, "grad_cam", layer="conv9")
+    with pytest.raises(InvalidArgument, match="steps=-1: a whole number from 0"):
+        answer(subject, lenet, "integrated_gradients", parameters={"steps": -1})
+    with pytest.raises(InvalidArgument, match="saliency has no parameter 'steps'"):
+        answer(subject, lenet, "saliency", parameters={"steps": 3})
+    with pytest.raises(InvalidArgument, match=r"has \d+ units"):
+        answer(subject, lenet, "neuron_conductance", parameters={"unit": 10**6})
