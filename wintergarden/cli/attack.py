@@ -95,6 +95,7 @@ def attack(
       wintergarden attack mlp-digits samples.npy -e 0.1 --save adversarial.npy --json
       wintergarden attack lenet5-mnist-5k --job --examples 0:500 -e 0.2 --save moved.npz
     """
+    numbers = read_numbers(settings)
     with session(address) as client:
         chosen = read_examples(examples)
         if (path is None) == (chosen is None) or (chosen and not as_job):
@@ -110,7 +111,7 @@ def attack(
                 method,
                 epsilon=epsilon,
                 norm=norm,
-                parameters=read_numbers(settings),
+                parameters=numbers,
                 examples=chosen,
                 version=version,
                 labels=label or (),
@@ -127,7 +128,7 @@ def attack(
                 method,
                 epsilon=epsilon,
                 norm=norm,
-                parameters=read_numbers(settings),
+                parameters=numbers,
                 version=version,
                 labels=label or (),
                 targets=target or (),
@@ -210,6 +211,7 @@ def robustness(
       wintergarden robustness lenet5-mnist-5k -m pgd --set steps=20 --pictures demo
       wintergarden robustness lenet5-mnist-5k -e 0 -e 0.1 -e 0.2 -e 0.3 --pictures demo
     """
+    numbers = read_numbers(settings)
     with session(address) as client:
         if as_job:
             handle = client.jobs.robustness(
@@ -217,7 +219,7 @@ def robustness(
                 method,
                 epsilons=epsilon or (),
                 norm=norm,
-                parameters=read_numbers(settings),
+                parameters=numbers,
                 version=version,
                 max_examples=examples,
                 render=pictures is not None,
@@ -231,7 +233,7 @@ def robustness(
                 method,
                 epsilons=epsilon or (),
                 norm=norm,
-                parameters=read_numbers(settings),
+                parameters=numbers,
                 version=version,
                 max_examples=examples,
                 render=pictures is not None,

@@ -93,6 +93,7 @@ def explain(
       wintergarden explain lenet5-mnist-5k --job --examples 0:500 --save values.npz
     """
     players = _grid(grid)
+    numbers = read_numbers(settings)
     with session(address) as client:
         if methods:
             _list(client, as_json)
@@ -117,7 +118,7 @@ def explain(
                 players=players,
                 max_evaluations=evaluations,
                 seed=seed,
-                parameters=read_numbers(settings),
+                parameters=numbers,
                 render=pictures is not None,
                 **job_options(priority, request_id),
             )
@@ -133,7 +134,7 @@ def explain(
                 players=players,
                 max_evaluations=evaluations,
                 seed=seed,
-                parameters=read_numbers(settings),
+                parameters=numbers,
                 render=pictures is not None,
                 timeout_s=timeout_s,
             )
