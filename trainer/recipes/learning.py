@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -53,6 +54,8 @@ class Learner:
         self._hyperparameters = hyperparameters
         self._preprocessing = preprocessing
         self._task = task
+        # A network may bring what it is taught by, such as the perceptron's rule.
+        self._judge: Callable[[Tensor, Tensor], Tensor] = getattr(run.network, "loss", task.loss)
         self._auxiliary_weight = float(getattr(run.network, "auxiliary_weight", 0.0))
         self._seed = seed
         self._ranks = ranks
@@ -101,9 +104,9 @@ class Learner:
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
             answers = self._replica(inputs)
         answer, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
-        loss = self._task.loss(answer.float(), targets)
+        loss = self._judge(answer.float(), targets)
         for other in auxiliary:
-            loss = loss + self._auxiliary_weight * self._task.loss(other.float(), targets)
+            loss = loss + self._auxiliary_weight * self._judge(other.float(), targets)
         return loss
 
     def _step(self) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from trainer.data.dataset import DatasetInfo
@@ -23,6 +24,8 @@ from trainer.zoo.registry import register
 
 class PerceptronHyperparameters(ClassificationHyperparameters):
     epochs: Epochs = 100
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    """Examples per step; Rosenblatt's rule looks at one."""
     learning_rate: LearningRate = 1e-1
     optimizer: Literal["adam", "sgd"] = "sgd"
     """The rule is stochastic gradient descent on the perceptron's loss; Adam is not the rule."""

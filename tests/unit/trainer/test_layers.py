@@ -9,7 +9,14 @@ from torch import nn
 from torch.nn import functional
 
 from trainer.zoo.normalisation import LocalResponseNormalisation
-from trainer.zoo.pooling import AdaptiveAveragePool, IndexedMaxPool, MaxUnpool, StochasticPool
+from trainer.zoo.pooling import (
+    AdaptiveAveragePool,
+    IndexedMaxPool,
+    MaxUnpool,
+    StochasticPool,
+    pool_of_four,
+    unpool_of_four,
+)
 from trainer.zoo.width import scaled
 
 
@@ -27,13 +34,13 @@ def test_normalisation_is_pytorchs_whose_alpha_is_shared_by_the_channels() -> No
         torch.testing.assert_close(ours, theirs)
 
 
-def test_unpooling_is_pytorchs_also_where_maxima_are_equal() -> None:
+def test_what_is_exported_of_unpooling_is_what_is_trained_also_where_maxima_are_equal() -> None:
     x = torch.randint(0, 3, (2, 3, 8, 6)).float()
-    pooled, places = IndexedMaxPool()(x)
-    theirs, indices = nn.MaxPool2d(2, return_indices=True)(x)
+    pooled, places = pool_of_four(x)
+    theirs, indices = IndexedMaxPool()(x)
     assert torch.equal(pooled, theirs)
     values = torch.randn_like(pooled)
-    assert torch.equal(MaxUnpool()(values, places), nn.MaxUnpool2d(2)(values, indices))
+    assert torch.equal(unpool_of_four(values, places), MaxUnpool()(values, indices))
 
 
 def test_stochastic_pooling_draws_by_size_and_answers_the_mean() -> None:
