@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -142,7 +143,7 @@ class Segmentation(Task):
         loss = functional.cross_entropy(
             answers, targets, weight=self.weights, reduction="sum", label_smoothing=smoothing
         )
-        return loss / targets[0].numel()
+        return loss / math.prod(targets.shape[1:])
 
 
 class Regression(Task):
