@@ -91,9 +91,12 @@ def _sums(answer: Explanation, row: int) -> list[str]:
     """The equation of additive attributions with its numbers."""
     if not answer.base_values.size:
         return ["where a small change would move the output; not what the output is made of"]
-    total, gap = answer.player_values[row].sum(), abs(answer.efficiency_gaps[row])
-    how = "every coalition"
-    if not answer.is_exact:
+    has_players = bool(answer.player_values.size)
+    total = (answer.player_values if has_players else answer.attributions)[row].sum()
+    gap, how = abs(answer.efficiency_gaps[row]), "every coalition"
+    if not has_players:
+        how = "forwards or backwards"
+    elif not answer.is_exact:
         error = answer.standard_errors[row].max()
         how = f"drawn with seed {answer.seed}, standard errors up to {error:.2g}"
     return [

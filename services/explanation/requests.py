@@ -27,6 +27,7 @@ def explain_query(request: pb.ExplainRequest, rows: Array | None = None) -> Expl
         max_evaluations=request.max_evaluations,
         seed=request.seed,
         parameters=settle(method.name, method.parameters, request.parameters),
+        layer=request.layer,
     )
 
 

@@ -60,6 +60,10 @@ def explain(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     settings: Settings = None,
+    layer: Annotated[
+        str,
+        typer.Option(help="Inner tensor for grad_cam and conductances; default: the last map."),
+    ] = "",
     version: Version = 0,
     invert: Invert = False,
     pictures: PicturesDirectory = None,
@@ -119,6 +123,7 @@ def explain(
                 max_evaluations=evaluations,
                 seed=seed,
                 parameters=numbers,
+                layer=layer,
                 render=pictures is not None,
                 **job_options(priority, request_id),
             )
@@ -135,6 +140,7 @@ def explain(
                 max_evaluations=evaluations,
                 seed=seed,
                 parameters=numbers,
+                layer=layer,
                 render=pictures is not None,
                 timeout_s=timeout_s,
             )
@@ -200,8 +206,10 @@ def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:
     for row, target in enumerate(explanation.targets[:_ROWS_SHOWN]):
         label = labels[target] if target < len(labels) else str(target)
         people.print(f"\nrow {row}: {explanation.output_space} of class [bold]{escape(label)}[/]")
+        if explanation.base_values.size:
+            _tell_sum(explanation, row)
         if explanation.player_values.size:
-            _tell_row(explanation, row)
+            _tell_players(explanation, row)
         attribution = explanation.attributions[row]
         if attribution.ndim == 3:
             _draw(attribution.sum(axis=0))
@@ -209,12 +217,18 @@ def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:
         people.print(f"… and {len(explanation.targets) - _ROWS_SHOWN} more rows; --json or --save")
 
 
-def _tell_row(explanation: Explanation, row: int) -> None:
-    values, errors = explanation.player_values[row], explanation.standard_errors[row]
+def _tell_sum(explanation: Explanation, row: int) -> None:
+    has_players = bool(explanation.player_values.size)
+    parts = explanation.player_values if has_players else explanation.attributions
+    what = "players" if has_players else "elements"
     people.print(
-        f"  {explanation.base_values[row]:+.4f} base  {values.sum():+.4f} players  "
+        f"  {explanation.base_values[row]:+.4f} base  {parts[row].sum():+.4f} {what}  "
         f"= {explanation.outputs[row]:+.4f}  [dim](gap {explanation.efficiency_gaps[row]:.1e})[/]"
     )
+
+
+def _tell_players(explanation: Explanation, row: int) -> None:
+    values, errors = explanation.player_values[row], explanation.standard_errors[row]
     listed = table("  player ›", "value ›", "± ›", "")
     limit = float(np.abs(values).max()) or 1.0
     for player in np.argsort(-np.abs(values))[:_PLAYERS_SHOWN]:

@@ -117,6 +117,7 @@ def explain(
     output_name: str = "",
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
+    layer: str = "",
     render: bool = False,
     timeout_s: float = 300.0,
 ) -> Flow[Explanation]:
@@ -136,6 +137,8 @@ def explain(
         output_name: default: logits, or the value of a regression.
         seed: of the sampling.
         parameters: of the method; `list_methods` tells them.
+        layer: inner tensor that grad_cam and the conductances look at; default: what the last
+            convolution becomes.
         render: also return pictures.
         timeout_s: for the answer, retries included.
     """
@@ -152,6 +155,7 @@ def explain(
         output_name=output_name,
         seed=seed,
         parameters=parameters,
+        layer=layer,
         render=render,
     )
     response = yield Call(_METHODS["Explain"], request, timeout_s)
@@ -189,6 +193,7 @@ def explain_request(
     output_name: str = "",
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
+    layer: str = "",
     render: bool = False,
 ) -> pb.ExplainRequest:
     """The message of `explain`; without inputs where examples of the model's own are meant."""
@@ -202,6 +207,7 @@ def explain_request(
         max_evaluations=max_evaluations,
         seed=seed,
         parameters=parameters or {},
+        layer=layer,
         render=render,
     )
     if isinstance(players, np.ndarray):

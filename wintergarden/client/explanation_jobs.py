@@ -101,6 +101,7 @@ def submit_explain(
     output_name: str = "",
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
+    layer: str = "",
     render: bool = False,
     **options: Unpack[JobOptions],
 ) -> Flow[Job]:
@@ -120,6 +121,7 @@ def submit_explain(
         output_name: default: logits, or the value of a regression.
         seed: of the sampling.
         parameters: of the method.
+        layer: inner tensor, as `explain`'s.
         render: also draw pictures, of the first rows.
         options: see `JobOptions`.
 
@@ -141,6 +143,7 @@ def submit_explain(
             output_name=output_name,
             seed=seed,
             parameters=parameters,
+            layer=layer,
             render=render,
         )
     )
