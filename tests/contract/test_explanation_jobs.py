@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from pydantic import SecretStr
 
 from gateway.app import App
 from gateway.settings import GatewaySettings
+from services.explanation.testing import EXAMPLES, FEATURES, publish_linear
 from trainer.testing import eventually, has_ended
 from wintergarden.client import (
     Client,
@@ -38,14 +37,11 @@ from wintergarden.errors import (
     NotFound,
     Overloaded,
 )
-from wintergarden.jobs import Jobs
+from wintergarden.jobs import JobRecord, Jobs
 from wintergarden.jobs.testing import ValkeyServer, free_port
-from wintergarden.store import ManifestFields, TensorInfo, open_store
 from wintergarden.store.job_files import jobs_with_files, open_job_files
-from wintergarden.store.reference import write_reference
 
-FEATURES, CLASSES, ROWS = 16, 3, 64
-LONG: dict[str, Any] = {"examples": (0, ROWS), "max_evaluations": 2_000 * 20, "seed": 3}
+LONG: dict[str, Any] = {"examples": (0, EXAMPLES), "max_evaluations": 2_000 * 20, "seed": 3}
 """Eight blocks, each of some tenths of a second."""
 
 ENDLESS: dict[str, Any] = {
@@ -53,41 +49,6 @@ ENDLESS: dict[str, Any] = {
     "max_evaluations": 10_000 * 20,
 }
 """Five hundred blocks: for jobs that are not to reach their end."""
-
-
-def publish(store_uri: str, name: str = "table", seed: int = 0) -> None:
-    """A linear model of many features with a reference of its own."""
-    rng = np.random.default_rng(seed)
-    weights = rng.normal(size=(FEATURES, CLASSES)).astype(np.float32)
-    made = helper.make_graph(
-        [helper.make_node("MatMul", ["features", "w"], ["logits"])],
-        "by_hand",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", FEATURES])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", CLASSES])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    onnx.checker.check_model(model)
-    rows = rng.random((ROWS, FEATURES), np.float32)
-    reference = write_reference({"features": rows}, (rows @ weights).argmax(axis=1), rows[:20])
-    with open_store(store_uri).publish(name) as draft:
-        draft.write("model.onnx", model.SerializeToString())
-        draft.write("reference.npz", reference)
-        draft.commit(
-            ManifestFields(
-                architecture="by-hand",
-                task="tabular-classification",
-                inputs=(
-                    TensorInfo(
-                        name="features",
-                        datatype="FP32",
-                        shape=[-1, FEATURES],
-                        value_range=(0.0, 1.0),
-                    ),
-                ),
-                outputs=(TensorInfo(name="logits", datatype="FP32", shape=[-1, CLASSES]),),
-            )
-        )
 
 
 @dataclass
@@ -142,8 +103,13 @@ class Deployment:
 
     def at_work(self, handle: JobHandle, blocks: int = 1) -> subprocess.Popen[bytes]:
         """Some blocks are kept; the worker that has the job."""
-        eventually(lambda: self.jobs.get(handle.id).checkpoint_step >= 8 * blocks)
-        return self.workers[self.jobs.get(handle.id).worker]
+
+        def look() -> JobRecord | None:
+            job = self.jobs.get(handle.id)
+            assert not job.state.is_final, job.reason
+            return job if job.checkpoint_step >= 8 * blocks and job.worker else None
+
+        return self.workers[eventually(look).worker]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +129,7 @@ def deploy(
         def start() -> Deployment:
             directory = tmp_path_factory.mktemp("deployment")
             store_uri, redis_url = str(directory / "store"), valkey.url(next(databases))
-            publish(store_uri)
+            publish_linear(store_uri)
             settings = GatewaySettings(
                 address="127.0.0.1:0",
                 inference_socket=directory / "nobody.sock",
@@ -208,15 +174,15 @@ def idle(deploy: Callable[[], Deployment]) -> Deployment:
 
 def test_a_job_answers_what_a_call_answers(deployment: Deployment) -> None:
     handle = deployment.client.jobs.explain(
-        "table", examples=(2, 20), max_evaluations=400 * 20, seed=1, render=True
+        "table", examples=(2, 3), max_evaluations=400 * 20, seed=1, render=True
     )
     assert (handle.job.kind, handle.job.spec["version"]) == ("explain", 1)
     assert deployment.ended(handle).job.state is JobState.SUCCEEDED, handle.job.reason
-    assert handle.job.metrics["rows"] == 20
+    assert handle.job.metrics["rows"] == 3
 
     result = handle.result()
     arrays = result.arrays
-    assert arrays["attributions"].shape == (20, FEATURES)
+    assert arrays["attributions"].shape == (3, FEATURES)
     assert np.abs(arrays["efficiency_gaps"]).max() < 1e-4
     np.testing.assert_allclose(
         arrays["base_values"] + arrays["player_values"].sum(axis=1),
@@ -226,13 +192,13 @@ def test_a_job_answers_what_a_call_answers(deployment: Deployment) -> None:
     assert result.summary["digest"] == handle.job.spec["digest"]
     assert result.summary["output_space"] == "logit"
     assert [picture.name for picture in result.pictures] == [
-        f"kernel-shap-{row}.png" for row in range(16)
+        f"kernel-shap-{row}.png" for row in range(3)
     ]
     events = list(handle.watch())
     assert [e.name for e in events if isinstance(e, PictureShown)] == [
-        f"1/kernel-shap-{row}.png" for row in range(16)
+        f"1/kernel-shap-{row}.png" for row in range(3)
     ]
-    assert [e.values["rows"] for e in events if isinstance(e, MetricsReported)] == [8, 16, 20]
+    assert [e.values["rows"] for e in events if isinstance(e, MetricsReported)] == [3]
     assert {e.phase for e in events if isinstance(e, Progressed)} >= {"explain", "result"}
     left = open_job_files(deployment.store_uri, handle.id).names()
     assert not [name for name in left if "checkpoint" in name]
@@ -280,9 +246,9 @@ def test_whoever_is_killed_the_result_is_the_same(deployment: Deployment) -> Non
     numbers = [e.sequence for e in events]
     assert numbers == list(range(1, len(numbers) + 1))
     kept = [e.step for e in events if isinstance(e, MetricsReported)]
-    assert set(kept) == set(range(8, ROWS + 1, 8))
+    assert set(kept) == set(range(8, EXAMPLES + 1, 8))
     # The block that was under way is told again at most.
-    assert len(kept) <= ROWS // 8 + handle.job.attempt - 1
+    assert len(kept) <= EXAMPLES // 8 + handle.job.attempt - 1
 
 
 def test_a_pause_keeps_what_is_done(deployment: Deployment) -> None:
@@ -311,7 +277,7 @@ def test_a_cancelled_job_leaves_nothing_but_its_request(deployment: Deployment) 
 def test_the_version_is_settled_when_the_job_is_submitted(idle: Deployment) -> None:
     request: dict[str, Any] = {"examples": (0, 8), "request_id": "once"}
     before = idle.client.jobs.explain("table", **request)
-    publish(idle.store_uri, seed=1)
+    publish_linear(idle.store_uri, seed=1)
     again = idle.client.jobs.explain("table", **request)
     newer = idle.client.jobs.explain("table", examples=(0, 8))
     assert again.id == before.id
@@ -323,7 +289,7 @@ def test_the_version_is_settled_when_the_job_is_submitted(idle: Deployment) -> N
 
 
 def test_a_version_that_goes_under_the_job_ends_it(deployment: Deployment) -> None:
-    publish(deployment.store_uri, "short-lived")
+    publish_linear(deployment.store_uri, "short-lived")
     handle = deployment.client.jobs.explain("short-lived", **ENDLESS)
     deployment.at_work(handle)
     deployment.client.models.delete("short-lived")
