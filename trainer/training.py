@@ -127,7 +127,7 @@ def _show(charts: Sequence[Chart], order: TrainingOrder, control: Control) -> No
         except (WintergardenError, OSError) as error:
             control.log("warning", f"picture {chart.name} is left out: {error}")
             return
-        control.say("picture", name=name, caption=chart.caption)
+        control.picture(name, chart.caption, 0)
 
 
 def _understand(order: TrainingOrder) -> _Assignment:

@@ -102,7 +102,9 @@ class SupervisedHyperparameters(Hyperparameters):
     batch_size: int = Field(default=64, ge=1, le=4096)
     """Examples per step."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam (Kingma, Ba 2015), or stochastic gradient descent with Nesterov's momentum of 0.9."""
+    """Adam (Kingma, Ba 2015), or stochastic gradient descent with Nesterov's momentum."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of sgd alone; 0 is plain gradient descent. Schedule one_cycle moves it by itself."""
     learning_rate: LearningRate = 3e-3
     schedule: Literal["one_cycle", "cosine", "step", "plateau", "constant"] = "one_cycle"
     """How the learning rate runs: up and down over all epochs (Smith, Topin 2018), down over all

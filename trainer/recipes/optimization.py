@@ -11,8 +11,6 @@ from torch.optim import SGD, Adam, Optimizer
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from trainer.recipes.transfer import rate_scales
 
-MOMENTUM = 0.9
-
 
 def create_optimizer(network: nn.Module, hyperparameters: SupervisedHyperparameters) -> Optimizer:
     """The optimizer; its weight decay is the gradient of the L2 term of the loss.
@@ -34,7 +32,8 @@ def create_optimizer(network: nn.Module, hyperparameters: SupervisedHyperparamet
             )
     rate = hyperparameters.learning_rate
     if hyperparameters.optimizer == "sgd":
-        return SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
+        momentum = hyperparameters.momentum
+        return SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
     return Adam(groups, lr=rate)
 
 
