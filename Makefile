@@ -7,11 +7,11 @@ LOCK := pyproject.toml constraints.txt tools/install.sh
 RUN := $(VENV)/bin/python -m
 export VENV
 
-.PHONY: help demo up test e2e bench soak chaos check format lint types imports proto lock compose clean
+.PHONY: help demo up test e2e bench zoo-report soak chaos check format lint types imports proto lock compose clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: $(VENV)/.local ## train, serve, explain and attack a digit classifier; pictures in demo/
 	$(VENV)/bin/wintergarden demo
@@ -27,6 +27,9 @@ e2e: $(VENV)/.test ## the journey alone; WINTERGARDEN_E2E_ADDRESS=host:port runs
 
 bench: $(VENV)/.test ## ratios against other servers and libraries
 	$(RUN) pytest tests/bench -m bench -s
+
+zoo-report: $(VENV)/.test ## the table of docs/zoo.md: rows without a result in build/zoo are trained and measured: hours
+	$(VENV)/bin/python tests/bench/zoo_report.py
 
 soak: $(VENV)/.test ## tests/load at full size, for an idle machine: hours
 	WINTERGARDEN_SOAK=1 $(RUN) pytest tests/load tests/contract/open_inference/test_onnx_nodes.py -s
