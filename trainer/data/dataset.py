@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from wintergarden.text import Vocabulary
+
 Task = Literal[
     "image-classification",
     "tabular-classification",
     "text-classification",
     "regression",
     "segmentation",
+    "filtering",
 ]
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,6 +40,7 @@ class DatasetInfo:
         feature_names: of a table's columns.
         uploaded_digest: what the store calls an uploaded data set for good; empty for those that
             come with packages.
+        vocabulary: of texts whose tokens are numbered already; None elsewhere.
     """
 
     name: str
@@ -51,6 +55,7 @@ class DatasetInfo:
     split_sizes: dict[str, int]
     feature_names: tuple[str, ...] = ()
     uploaded_digest: str = ""
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ def write_card(
             "",
             "## Use",
             "",
-            f"Input `{info.input_name}`: float32, shape (N, {shape}), {info.units}; "
-            f"values {values}. In the graph: {trained.preprocessing.describe()}.",
+            f"Input `{info.input_name}`: {dataset.train.inputs.dtype}, shape (N, {shape}), "
+            f"{info.units}; values {values}. In the graph: {trained.preprocessing.describe()}.",
             *(
                 f"Output `{output.name}`: float32, shape "
                 f"(N, {', '.join(map(str, output.shape[1:]))}), {output.meaning}."

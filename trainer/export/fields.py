@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from trainer.recipes.classification import Trained
 from wintergarden import __version__
 from wintergarden.store import Lineage, ManifestFields, TensorInfo
+from wintergarden.store.manifest import VocabularyInfo
 
 
 def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestFields:
@@ -18,7 +19,7 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
         inputs=(
             TensorInfo(
                 name=info.input_name,
-                datatype="FP32",
+                datatype="INT64" if info.vocabulary else "FP32",
                 shape=(-1, *info.input_shape),
                 meaning=", ".join(info.feature_names) or info.summary,
                 units=info.units,
@@ -29,6 +30,7 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
         hyperparameters=trained.hyperparameters.model_dump(mode="json"),
         preprocessing=trained.preprocessing.describe(),
         class_labels=info.class_labels,
+        vocabulary=(VocabularyInfo(**info.vocabulary.to_fields()) if info.vocabulary else None),
         metrics=dict(metrics),
         lineage=Lineage(
             code_version=__version__,

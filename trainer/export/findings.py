@@ -9,7 +9,7 @@ import numpy as np
 from trainer.data.dataset import Array
 from trainer.export.parity import ROWS, run_onnx
 from trainer.recipes.classification import Trained
-from trainer.recipes.tasks import LOGITS, PROBABILITIES, VALUE, Classification, Regression
+from trainer.recipes.tasks import LOGITS, PROBABILITIES, VALUE, Classification, Filtering, Regression
 from wintergarden.runtime import Session
 
 BINS = 15
@@ -56,6 +56,8 @@ class Findings:
 def findings(session: Session, trained: Trained) -> Findings:
     """Looks at the whole held-out part, some examples at a time."""
     split, task = trained.dataset.test, trained.task
+    if isinstance(task, Filtering):
+        return Findings()
     classes = len(trained.dataset.info.class_labels)
     confusion = np.zeros((classes, classes), np.int64)
     confidences, rights, values = [], [], []

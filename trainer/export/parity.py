@@ -128,7 +128,7 @@ def probes(dataset: Dataset) -> list[Array]:
     low, high = _limits(dataset)
     alternating = np.where(np.arange(one.size).reshape(one.shape) % 2, low, high)
     rows = [np.asarray(0.0), np.asarray(1.0), low, high, (low + high) / 2, alternating]
-    strange = [np.broadcast_to(row, one.shape).astype(np.float32) for row in rows]
+    strange = [np.broadcast_to(row, one.shape).astype(one.dtype) for row in rows]
     real = real_probes(dataset.test.inputs, dataset.info.input_shape)
     return [*real, *strange, np.concatenate(strange)]
 

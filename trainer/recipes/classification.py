@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,12 +19,13 @@ from trainer.recipes.device import (
 )
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from trainer.recipes.learning import Learner
-from trainer.recipes.preprocessing import Preprocessing
+from trainer.recipes.preprocessing import AsSent, Preprocessing
 from trainer.recipes.randomness import generator_of
 from trainer.recipes.ranks import ALONE, Ranks
 from trainer.recipes.run import TrainingRun
 from trainer.recipes.task import Task
-from trainer.recipes.tasks import create_task
+from trainer.recipes.tasks import Filtering, create_task
+from trainer.recipes.text import Tokens, tokenised
 from trainer.recipes.transfer import Source, adopt, check_prefixes, freeze
 from trainer.recipes.watcher import Stopped, Watcher
 from trainer.zoo.registry import Architecture
@@ -50,7 +51,7 @@ class Trained:
     hyperparameters: SupervisedHyperparameters
     seed: int
     network: nn.Module
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | Tokens | AsSent
     task: Task
     parent: str = ""
     kept_epoch: int = 0
@@ -70,15 +71,42 @@ def prepare(
     """A network with random weights that depend on the seed alone, not trained yet."""
     be_deterministic(device)
     torch.manual_seed(seed)
+    dataset = tokenised(dataset, hyperparameters)
+    preprocessing: Preprocessing | Tokens = Tokens()
+    if dataset.info.vocabulary is None:
+        preprocessing = Preprocessing(dataset, architecture.side_for(dataset.info))
     return Trained(
         architecture=architecture,
         dataset=dataset,
         hyperparameters=hyperparameters,
         seed=seed,
         network=architecture.network.build(hyperparameters, dataset.info).to(device),
-        preprocessing=Preprocessing(dataset, architecture.side_for(dataset.info)).to(device),
+        preprocessing=preprocessing.to(device),
         task=create_task(dataset, hyperparameters).to(device),
         environment=environment(device, processes),
+    )
+
+
+def fixed(
+    architecture: Architecture,
+    hyperparameters: SupervisedHyperparameters,
+    dataset: Dataset,
+    seed: int,
+) -> Trained:
+    """A network that has nothing to learn, and sees what clients send; on the CPU."""
+    info = replace(dataset.info, task="filtering", class_labels=())
+    network = architecture.network.build(hyperparameters, info).eval()
+    with torch.no_grad():
+        answer = network(torch.from_numpy(dataset.train.inputs[:1]))
+    return Trained(
+        architecture=architecture,
+        dataset=replace(dataset, info=info),
+        hyperparameters=hyperparameters,
+        seed=seed,
+        network=network,
+        preprocessing=AsSent(),
+        task=Filtering(tuple(answer.shape[1:])),
+        environment=environment(CPU, 1),
     )
 
 
@@ -120,6 +148,9 @@ def train(
         Stopped: the watcher said so, on rank 0; every rank raises it at the same step.
     """
     watcher = watcher or Watcher()
+    if architecture.is_fixed:
+        return fixed(architecture, hyperparameters, dataset, seed)
+    dataset = tokenised(dataset, hyperparameters)
     _check(hyperparameters, device, ranks)
 
     def begin() -> tuple[Trained, TrainingRun]:

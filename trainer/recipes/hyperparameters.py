@@ -184,6 +184,17 @@ class ClassificationHyperparameters(SupervisedHyperparameters):
     """Of networks that tell classes, or values, of tables and texts."""
 
 
+class TextHyperparameters(ClassificationHyperparameters):
+    """Of networks that tell classes of texts."""
+
+    tokens: Literal["character", "word"] = "character"
+    """What a text is taken apart into: characters, or words and signs in small letters."""
+    vocabulary_size: int = Field(default=2000, ge=1, le=50_000)
+    """The most frequent tokens of the training texts that the network tells apart."""
+    max_tokens: int = Field(default=256, ge=1, le=16_384)
+    """Tokens of a text that are looked at; what follows is cut off."""
+
+
 class ImageClassificationHyperparameters(ClassificationHyperparameters):
     """Of `recipes.classification` on images."""
 

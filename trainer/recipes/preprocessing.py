@@ -56,3 +56,18 @@ class Preprocessing(nn.Module):
             steps.append(f"padded with 0 by {self.padding} pixels in height and width")
         steps.append("standardised with the training data's mean and standard deviation")
         return "; ".join(steps)
+
+
+class AsSent(nn.Module):
+    """What stands before a network that looks at values as clients send them: nothing.
+
+    Shape:
+        input, output: (N, …) float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def describe(self) -> str:
+        """In words, for the manifest."""
+        return "none"

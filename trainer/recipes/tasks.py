@@ -16,7 +16,7 @@ from trainer.recipes.task import Task
 from wintergarden.errors import InvalidArgument
 from wintergarden.store import TensorInfo
 
-LOGITS, PROBABILITIES, VALUE = "logits", "probabilities", "value"
+LOGITS, PROBABILITIES, VALUE, FEATURE_MAP = "logits", "probabilities", "value", "feature_map"
 
 _MIN_STD = 1e-6
 
@@ -213,6 +213,57 @@ class Regression(Task):
     def served_tally(self, answers: Mapping[str, Array], labels: Array) -> Tensor:
         values = torch.from_numpy(answers[VALUE])
         return self.tally((values - self.mean) / self.std, self.targets(labels))
+
+
+class Filtering(Task):
+    """A map for each picture, of a network that learns nothing; so nothing is judged.
+
+    Shape:
+        input:  (N, C, H, W)
+        output: feature_map, the same.
+
+    Args:
+        shape: (C, H, W) of an answer.
+    """
+
+    outputs = (FEATURE_MAP,)
+    score = "loss"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self._shape = shape
+
+    def forward(self, answers: Tensor) -> tuple[Tensor]:
+        return (answers,)
+
+    def targets(self, labels: Array) -> Tensor:
+        return torch.zeros(len(labels))
+
+    def loss(self, answers: Tensor, targets: Tensor) -> Tensor:
+        del targets
+        return 0 * answers.sum()
+
+    def tally(self, answers: Tensor, targets: Tensor) -> Tensor:
+        del answers, targets
+        return torch.zeros(1, dtype=torch.float64)
+
+    def metrics(self, tally: Tensor, examples: int) -> dict[str, float]:
+        del tally, examples
+        return {"loss": 0.0}
+
+    def describe(self, info: DatasetInfo) -> tuple[TensorInfo, ...]:
+        return (
+            TensorInfo(
+                name=FEATURE_MAP,
+                datatype="FP32",
+                shape=(-1, *self._shape),
+                meaning="the picture as the kernel answers to it, by channel",
+                units=info.units,
+            ),
+        )
+
+    def served_tally(self, answers: Mapping[str, Array], labels: Array) -> Tensor:
+        return self.tally(torch.from_numpy(answers[FEATURE_MAP]), self.targets(labels))
 
 
 def create_task(dataset: Dataset, hyperparameters: SupervisedHyperparameters) -> Task:

@@ -56,6 +56,14 @@ class TensorInfo(_Frozen):
         return value
 
 
+class VocabularyInfo(_Frozen):
+    """How texts become the token ids of the input; `wintergarden.text` does it."""
+
+    level: Literal["character", "word"]
+    tokens: tuple[str, ...]
+    max_tokens: Annotated[int, Field(ge=1)]
+
+
 class FileInfo(_Frozen):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
@@ -98,6 +106,7 @@ class ManifestFields(_Frozen):
         family: ties the graphs of one network, such as an encoder and its decoder.
         preprocessing: in words, what the graph does to its inputs before the network sees them.
         class_labels: in the order of the last axis of the outputs.
+        vocabulary: of a model whose input is token ids.
         tolerances: per precision, the largest absolute difference from the golden outputs.
         parity: per precision and output, the largest difference from the network that was found
             before publishing, relative to the largest output where that exceeds 1.
@@ -119,6 +128,7 @@ class ManifestFields(_Frozen):
     hyperparameters: dict[str, JsonValue] = {}
     preprocessing: str = ""
     class_labels: tuple[str, ...] = ()
+    vocabulary: VocabularyInfo | None = None
     metrics: dict[str, FiniteFloat] = {}
     tolerances: dict[str, FiniteFloat] = {"fp32": 1e-4}
     parity: dict[str, dict[str, FiniteFloat]] = {}
