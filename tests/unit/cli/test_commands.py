@@ -32,6 +32,7 @@ COMMANDS = [
     ["jobs", "list"],
     ["jobs", "show"],
     ["jobs", "watch"],
+    ["jobs", "result"],
     ["jobs", "cancel"],
     ["jobs", "pause"],
     ["jobs", "resume"],
