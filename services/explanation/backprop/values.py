@@ -235,6 +235,7 @@ class Builder:
         states: Sequence[Value],
         series: Sequence[Value],
         *,
+        rank: int,
         is_backwards: bool,
     ) -> tuple[list[Value], list[Value]]:
         """A loop over the first axis of `series`: no unrolling, memory linear in the length.
@@ -244,6 +245,8 @@ class Builder:
                 tensors from around the loop.
             states: Where the loop starts.
             series: [T, …] each.
+            rank: Of the states and elements; where a loop stands inside a branch, ONNX Runtime
+                does not work it out.
             is_backwards: From the last element to the first; answers stay where their elements are.
 
         Returns:
@@ -257,8 +260,8 @@ class Builder:
         graph = helper.make_graph(
             body.nodes,
             "step",
-            [helper.make_tensor_value_info(v.name, v.elem_type, None) for v in formal],
-            [helper.make_tensor_value_info(v.name, v.elem_type, None) for v in results],
+            [helper.make_tensor_value_info(v.name, v.elem_type, [None] * rank) for v in formal],
+            [helper.make_tensor_value_info(v.name, v.elem_type, [None] * rank) for v in results],
             body.initializers,
         )
         outputs = self.emit_many(

@@ -188,7 +188,9 @@ class _Direction:
         is_forward: bool = False,
     ) -> tuple[list[Value], list[Value]]:
         """In the order of the forward pass, or against it."""
-        return self.op.build.scan(step, states, series, is_backwards=is_forward == self.is_reversed)
+        return self.op.build.scan(
+            step, states, series, rank=2, is_backwards=is_forward == self.is_reversed
+        )
 
     def _edge(self, like: Value, *, is_start: bool) -> Value:
         """Where sequences start or end in the order of the forward pass, [T, 1 or N, 1]."""
