@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from gateway.app import App
 from gateway.settings import GatewaySettings
 from services.explanation.testing import EXAMPLES, FEATURES, publish_linear
 from trainer.testing import eventually, has_ended
+from wintergarden.cli.app import app
 from wintergarden.client import (
     Client,
     JobHandle,
@@ -137,10 +139,10 @@ def deploy(
                 redis_url=SecretStr(redis_url),
                 max_queued=3,
             )
-            app = App(settings)
-            app.start()
-            stack.callback(app.stop, 5.0)
-            client = stack.enter_context(Client(app.server.addresses[0]))
+            gateway = App(settings)
+            gateway.start()
+            stack.callback(gateway.stop, 5.0)
+            client = stack.enter_context(Client(gateway.server.addresses[0]))
             jobs = stack.enter_context(Jobs(redis_url))
             made = Deployment(client, jobs, store_uri, redis_url, directory / "scratch")
             stack.callback(stop_workers, made)
@@ -264,7 +266,7 @@ def test_a_pause_keeps_what_is_done(deployment: Deployment) -> None:
     deployment.ended(handle)
 
 
-def test_a_cancelled_job_leaves_nothing_but_its_request(deployment: Deployment) -> None:
+def test_a_cancelled_job_ends_soon_and_has_no_result(deployment: Deployment) -> None:
     handle = deployment.client.jobs.explain("table", **ENDLESS)
     deployment.at_work(handle)
     handle.cancel()
@@ -298,6 +300,30 @@ def test_a_version_that_goes_under_the_job_ends_it(deployment: Deployment) -> No
     assert handle.job.reason == (
         "version 1 of model 'short-lived', which the job was submitted for, has been deleted"
     )
+
+
+def test_the_command_line_follows_a_job_and_fetches_its_files(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    def run(*words: str) -> str:
+        told = CliRunner().invoke(app, [*words, "--address", deployment.client.address])
+        assert told.exit_code == 0, told.output
+        return str(told.output)
+
+    numbers, moved, found = (tmp_path / name for name in ("values.npz", "moved.npz", "found"))
+    submit = ("explain", "table", "--job", "--examples", "0:4", "--request-id", "by-hand")
+    assert f"wrote {numbers}" in run(*submit, "--save", str(numbers)).replace("\n", "")
+    run("attack", "table", "--job", "--examples", "0:0", "-e", "0.2", "--save", str(moved))
+    run("robustness", "table", "--job", "-e", "0", "-e", "0.1")
+    with np.load(numbers) as explained, np.load(moved) as attacked:
+        assert explained["attributions"].shape == (4, FEATURES)
+        assert attacked["adversarial"].shape == (EXAMPLES, FEATURES)
+
+    job_id = run(*submit, "--detach").strip()  # the same request: the same job
+    assert "kernel_shap on table version 1" in run("jobs", "show", job_id)
+    run("jobs", "result", job_id, "--output", str(found))
+    assert (found / "result.npz").read_bytes() == numbers.read_bytes()
+    assert json.loads((found / "summary.json").read_text())["method"] == "kernel_shap"
 
 
 def test_what_cannot_be_done_is_refused(deployment: Deployment) -> None:
