@@ -6,7 +6,6 @@ before, where it was started to be ready for one.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,22 +31,18 @@ from trainer.recipes.watcher import Checkpointable, Watcher
 from trainer.sources import find_source
 from trainer.tensorboard import curves
 from trainer.zoo.registry import Architecture, architectures, check_fits, find
-from wintergarden.errors import StorageFull, WintergardenError
+from wintergarden.errors import WintergardenError
 from wintergarden.runtime import available_threads
-from wintergarden.store import Manifest, open_store
+from wintergarden.store import open_store
 from wintergarden.store.datasets import open_datasets
 from wintergarden.store.job_files import JobFiles, open_job_files
 from wintergarden.store.promotion import check_conditions, check_variants, parse_conditions
 from wintergarden.worker.control import Control
 from wintergarden.worker.leftovers import sweep_superseded
+from wintergarden.worker.space import when_there_is_space
 
 # Shares of the whole job, for progress: training takes nearly all of it.
 DATA_END, TRAIN_END, EXPORT_END = 0.03, 0.9, 0.98
-
-SPACE_PATIENCE_S = 600.0
-"""How long a trained model waits for space in the store."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
-_LOOK_S = 0.1
 
 architectures()  # imports them: this module is imported to have everything ready
 
@@ -111,6 +106,8 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
             store, order.model_name, release, order.job_id, may_publish, conditions=order.promote
         ),
         control,
+        "export",
+        TRAIN_END,
     )
     return {"model": manifest.model, "version": manifest.version, "metrics": manifest.metrics}
 
@@ -212,28 +209,3 @@ def _checkpoints(
             checkpointer(training, is_last)
 
     return on_checkpoint
-
-
-def when_there_is_space(
-    write: Callable[[], Manifest], control: Control, patience_s: float = SPACE_PATIENCE_S
-) -> Manifest:
-    """Writes, and while the store is full waits and writes again: the training is worth it.
-
-    Raises:
-        StorageFull: for longer than `patience_s`.
-        Stopped: it was asked to.
-    """
-    give_up_at, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
-    while True:
-        try:
-            return write()
-        except StorageFull as error:
-            if time.monotonic() > give_up_at:
-                raise
-            control.log("warning", f"trying again in {wait_s:g} s: {error.message}")
-            until = time.monotonic() + wait_s
-            while time.monotonic() < until:
-                control.check()
-                time.sleep(_LOOK_S)
-            control.progress("export", TRAIN_END, int(time.monotonic()))
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

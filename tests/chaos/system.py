@@ -1,4 +1,4 @@
-"""Every process of a deployment that trains, each of which can be killed and stopped."""
+"""Every process of a deployment that does jobs, each of which can be killed and stopped."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Process:
             self.process.send_signal(number)
 
     def children(self) -> list[psutil.Process]:
-        """The training processes of a worker."""
+        """The processes of a worker that do its jobs."""
         if self.process is None:
             return []
         with suppress(psutil.NoSuchProcess):
@@ -62,7 +62,7 @@ class Process:
 
 
 class System:
-    """Redis, a gateway and three workers on one store.
+    """Redis, a gateway, three workers that train and one that explains, on one store.
 
     Args:
         folder: of everything they write.
@@ -90,6 +90,7 @@ class System:
             folder / "gateway.log",
         )
         self.workers = [self._worker(number) for number in range(WORKERS)]
+        self.workers.append(self._explanation_worker())
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -117,6 +118,25 @@ class System:
                 child.resume()
                 child.kill()
         psutil.wait_procs(children, timeout=30)
+
+    def _explanation_worker(self) -> Process:
+        variables = {
+            "REDIS_URL": self.redis.url(),
+            "STORE_URI": str(self.store),
+            "WORK_DIR": str(self.folder / "explanations"),
+            "WORKER_NAME": "explainer",
+            "METRICS_ADDRESS": "127.0.0.1:0",
+            "LEASE_S": str(LEASE_S),
+            "ROUNDS_S": "1",
+            "GRACE_S": "5",
+            "STALL_EXPLAIN_S": str(2 * LEASE_S),
+            "INTRA_OP_THREADS": "1",
+        }
+        return Process(
+            (sys.executable, "-m", "services.explanation.worker"),
+            {f"EXPLANATION_WORKER_{name}": text for name, text in variables.items()},
+            self.folder / "explainer.log",
+        )
 
     def _worker(self, number: int) -> Process:
         child = (sys.executable, str(HERE / "traced_child.py"), str(self.traces))

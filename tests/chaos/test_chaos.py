@@ -17,9 +17,11 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services.explanation.testing import publish_linear
 from tests.chaos import verdict
 from tests.chaos.mischief import Mischief
 from tests.chaos.system import ROOT, System
@@ -38,11 +40,12 @@ pytestmark = pytest.mark.timeout(3600 if IS_LONG else 900)
 @dataclass(frozen=True)
 class Size:
     jobs: int
+    explanations: int
     seconds: float  # of mischief, at most: it ends when all jobs have
     patience_s: float  # afterwards
 
 
-SIZE = Size(40, 600, 1800) if IS_LONG else Size(5, 60, 600)
+SIZE = Size(40, 12, 600, 1800) if IS_LONG else Size(5, 2, 60, 600)
 
 RECIPES = {
     "convolutions": ("lenet5", "digits", {"epochs": 6}, 1),
@@ -76,11 +79,20 @@ def undisturbed(folder: Path) -> dict[str, str]:
     return digests
 
 
+EXPLANATION: dict[str, Any] = {
+    "model": "table",
+    "examples": (0, 64),
+    "max_evaluations": 4_000 * 20,
+    "seed": 5,
+}
+
+
 class Submitter:
     """Submits every job while the mischief is going on already."""
 
     def __init__(self, address: str) -> None:
         self.recipes: dict[str, str] = {}
+        self.explanations: set[str] = set()
         self.watchers: dict[str, Watcher] = {}
         self._address = address
         self._thread = threading.Thread(target=self._submit, daemon=True)
@@ -107,13 +119,22 @@ class Submitter:
                 ).job
                 self.recipes[job.id] = name
                 self.watchers[job.id] = Watcher(self._address, job.id)
+                if number < SIZE.explanations:
+                    explanation = client.jobs.explain(**EXPLANATION, request_id=f"look-{number}")
+                    self.explanations.add(explanation.id)
+                    self.watchers[explanation.id] = Watcher(self._address, explanation.id)
                 time.sleep(pause.uniform(0, SIZE.seconds / SIZE.jobs / 3))
 
 
 def test_nothing_is_lost_whatever_dies(tmp_path: Path, record_property: object) -> None:
     expected = undisturbed(tmp_path)
     with System(tmp_path / "system") as system:
+        publish_linear(str(system.store))
         eventually(lambda: _trainers_are_there(system.address), 120)
+        with Client(system.address) as client:
+            calm = client.jobs.explain(**EXPLANATION)
+            assert calm.wait(timeout_s=300).state is JobState.SUCCEEDED, calm.job.reason
+            expected_numbers = verdict.digest(calm.result().files["result.npz"])
         submitter = Submitter(system.address)
         mischief = Mischief(system, SEED)
 
@@ -130,7 +151,7 @@ def test_nothing_is_lost_whatever_dies(tmp_path: Path, record_property: object) 
             return is_enough()
 
         eventually(have_all_ended, SIZE.patience_s)
-        jobs = _jobs(system.address)
+        jobs = [job for job in _jobs(system.address) if job.id != calm.id]
         overlap_s = verdict.longest_overlap_s(system.traces, jobs)
         told = {
             "seed": SEED,
@@ -144,15 +165,22 @@ def test_nothing_is_lost_whatever_dies(tmp_path: Path, record_property: object) 
         }
         print(json.dumps(told))
 
-        assert {job.id for job in jobs} == set(submitter.recipes), "a job was lost"
-        assert len(jobs) == SIZE.jobs
+        submitted = set(submitter.recipes) | submitter.explanations
+        assert {job.id for job in jobs} == submitted, "a job was lost"
+        assert len(jobs) == SIZE.jobs + SIZE.explanations
         assert {job.state for job in jobs} == {JobState.SUCCEEDED}, [
             (job.id, job.reason) for job in jobs if job.state is not JobState.SUCCEEDED
         ]
         for watcher in submitter.watchers.values():
             verdict.check_events(watcher.events)
         verdict.check_overlap(overlap_s)
-        weights = verdict.check_published_once(open_store(str(system.store)), jobs)
+        with Client(system.address, retry_for_s=60) as client:
+            for job_id in submitter.explanations:
+                content = client.jobs.result(job_id).files["result.npz"]
+                assert verdict.digest(content) == expected_numbers
+        open_store(str(system.store)).delete("table")
+        trained = [job for job in jobs if job.kind == "train"]
+        weights = verdict.check_published_once(open_store(str(system.store)), trained)
         verdict.check_same_weights(weights, submitter.recipes, expected)
         assert sum(mischief.done.values()) > 0
 

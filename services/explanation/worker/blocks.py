@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,10 +80,11 @@ class Blocks:
         """Writes a block and names it in `progress`; the checkpoint's own name."""
         number = len(progress.blocks)
         name = f"{self._fence}/checkpoint-block-{number}.npz"
-        self._files.put(name, pack(arrays))
-        progress.blocks.append(name)
         checkpoint = f"{self._fence}/checkpoint-{number + 1}.json"
-        self._files.put(checkpoint, progress.to_json())
+        self._files.put(name, pack(arrays))
+        done = replace(progress, blocks=[*progress.blocks, name])
+        self._files.put(checkpoint, done.to_json())
+        progress.blocks = done.blocks  # only now: it may be called again where there is no space
         return checkpoint
 
     def put(self, name: str, content: bytes) -> ResultFile:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from services.explanation.pictures import Picture
 from services.explanation.subject import Subjects
 from services.explanation.worker.blocks import Blocks, Progress
 from services.explanation.worker.order import ExplainOrder
@@ -25,13 +27,14 @@ from wintergarden.errors import (
     StorageFull,
     Unavailable,
 )
-from wintergarden.jobs.results import MAX_INDEX_BYTES, RESULT, Result, is_result
+from wintergarden.jobs.results import MAX_INDEX_BYTES, RESULT, Result, ResultFile, is_result
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.store import ModelStore, open_store
 from wintergarden.store.arrays import pack
 from wintergarden.store.job_files import JobFiles, open_job_files
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.worker.control import Control, Stopped
+from wintergarden.worker.space import when_there_is_space
 
 REQUEST_FILE = "request.pb"
 MAX_REQUEST_BYTES = 256 << 20
@@ -75,13 +78,15 @@ def _do(work: Work, blocks: Blocks, progress: Progress, control: Control, pace: 
         pace.begin(number, count, progress.steps)
         block = work.block(number * work.block_steps)
         for picture in block.pictures:
-            kept = blocks.put(picture.name, picture.content)
+            kept = _put(blocks, picture, control, "explain", pace.fraction)
             progress.pictures.append(kept)
             control.picture(kept.path, kept.name, progress.steps)
         progress.steps = min(work.steps, (number + 1) * work.block_steps)
         progress.evaluations += block.evaluations
         progress.summary = block.summary
-        checkpoint = blocks.keep(progress, block.arrays)
+        checkpoint = when_there_is_space(
+            partial(blocks.keep, progress, block.arrays), control, "explain", pace.fraction
+        )
         pace.end(number, count, progress.steps)
         control.say(
             "metrics",
@@ -99,10 +104,13 @@ def _finish(
     arrays = blocks.all_arrays(progress)
     pictures = list(progress.pictures)
     for picture in work.last_pictures(arrays, progress.summary):
-        kept = blocks.put(picture.name, picture.content)
+        kept = _put(blocks, picture, control, "result", BLOCKS_END)
         pictures.append(kept)
         control.picture(kept.path, kept.name, progress.steps)
     content = pack(arrays)
+    numbers = when_there_is_space(
+        lambda: blocks.put("result.npz", content), control, "result", BLOCKS_END
+    )
     result = Result(
         summary={
             **progress.summary,
@@ -114,13 +122,22 @@ def _finish(
             "evaluations": progress.evaluations,
         },
         metrics={**work.metrics(arrays), "evaluations": float(progress.evaluations)},
-        files=(blocks.put("result.npz", content), *pictures),
+        files=(numbers, *pictures),
     )
     control.check()
-    index = blocks.put(RESULT, result.to_json())
+    index = when_there_is_space(
+        lambda: blocks.put(RESULT, result.to_json()), control, "result", BLOCKS_END
+    )
     if not control.keep_checkpoint(index.path, progress.steps):
         raise Stopped("the result was refused")
     return result
+
+
+def _put(
+    blocks: Blocks, picture: Picture, control: Control, phase: str, fraction: float
+) -> ResultFile:
+    write = partial(blocks.put, picture.name, picture.content)
+    return when_there_is_space(write, control, phase, fraction)
 
 
 def _go_on(blocks: Blocks, order: ExplainOrder, control: Control) -> Progress:
@@ -197,6 +214,11 @@ class _Pace:
         self._expected = 0
         self._share = (0.0, 0.0)
         self._steps = 0
+
+    @property
+    def fraction(self) -> float:
+        """Of the job, before the block under way."""
+        return self._share[0]
 
     def begin(self, number: int, count: int, steps: int) -> None:
         self.pin.check()

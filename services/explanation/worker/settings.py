@@ -48,6 +48,7 @@ class Settings(WorkerSettings):
         2**28, ge=1, description="of the arrays of one job's result; larger jobs are refused"
     )
     stall_explain_s: float = Field(600.0, gt=0, description="… without progress in phase explain")
+    stall_result_s: float = Field(300.0, gt=0, description="… without progress in phase result")
     child_command: str = Field(
         f"{shlex.quote(sys.executable)} -m services.explanation.worker.child",
         description="what explains; for wrappers such as `numactl … python -m …`",

@@ -27,6 +27,7 @@ from wintergarden.store.arrays import unpack
 from wintergarden.store.job_files import JobFiles, open_job_files
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.worker.control import Stopped
+from wintergarden.worker.space import when_there_is_space
 
 
 @dataclass
@@ -176,11 +177,32 @@ def test_blocks_that_have_gone_are_made_again(work: Job) -> None:
 
 
 @pytest.mark.parametrize("name", ["result.npz", "result.json", "checkpoint-2.json"])
-def test_a_full_disk_costs_an_attempt_and_no_block(
-    work: Job, full_disk: Callable[[str], None], name: str
+def test_a_full_disk_is_waited_for(
+    work: Job, full_disk: Callable[[str], None], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work.run(fence=1)
     full_disk(name)
+    monkeypatch.setattr("wintergarden.worker.space._FIRST_WAIT_S", 0.0)
+
+    class Waiting(Control):
+        def log(self, level: str, text: str) -> None:
+            assert "2/result.json" not in work.files.names()
+            super().log(level, text)
+            full_disk("")
+
+    control = Waiting()
+    work.run(control, fence=2)
+    assert control.logs == ["trying again in 0 s: no space is left"]
+    assert work.numbers(2) == work.numbers(1)
+
+
+@pytest.mark.parametrize("name", ["result.npz", "result.json", "checkpoint-2.json"])
+def test_a_disk_that_stays_full_costs_an_attempt_and_no_block(
+    work: Job, full_disk: Callable[[str], None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.run(fence=1)
+    full_disk(name)
+    monkeypatch.setattr(when_there_is_space, "__defaults__", (-1.0,))  # no patience
     control = Control()
     with pytest.raises(StorageFull):
         work.run(control, fence=2)
