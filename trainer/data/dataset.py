@@ -17,7 +17,6 @@ Task = Literal[
     "text-classification",
     "regression",
     "segmentation",
-    "filtering",
 ]
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainer.recipes.classification import Trained
+from trainer.recipes.tasks import Filtering
 from wintergarden import __version__
 from wintergarden.store import Lineage, ManifestFields, TensorInfo
 from wintergarden.store.manifest import VocabularyInfo
@@ -15,7 +16,7 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
     info = trained.dataset.info
     return ManifestFields(
         architecture=trained.architecture.name,
-        task=info.task,
+        task="filtering" if isinstance(trained.task, Filtering) else info.task,
         inputs=(
             TensorInfo(
                 name=info.input_name,

@@ -9,7 +9,14 @@ import numpy as np
 from trainer.data.dataset import Array
 from trainer.export.parity import ROWS, run_onnx
 from trainer.recipes.classification import Trained
-from trainer.recipes.tasks import LOGITS, PROBABILITIES, VALUE, Classification, Filtering, Regression
+from trainer.recipes.tasks import (
+    LOGITS,
+    PROBABILITIES,
+    VALUE,
+    Classification,
+    Filtering,
+    Regression,
+)
 from wintergarden.runtime import Session
 
 BINS = 15

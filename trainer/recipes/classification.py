@@ -94,7 +94,7 @@ def fixed(
     seed: int,
 ) -> Trained:
     """A network that has nothing to learn, and sees what clients send; on the CPU."""
-    info = replace(dataset.info, task="filtering", class_labels=())
+    info = replace(dataset.info, class_labels=())
     network = architecture.network.build(hyperparameters, info).eval()
     with torch.no_grad():
         answer = network(torch.from_numpy(dataset.train.inputs[:1]))

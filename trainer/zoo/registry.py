@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar, cast
 from torch import nn
 
 from trainer.data.dataset import DatasetInfo, Task
-from trainer.recipes.hyperparameters import SupervisedHyperparameters
+from trainer.recipes.hyperparameters import Hyperparameters, SupervisedHyperparameters
 from wintergarden.errors import InvalidArgument, NotFound
 
 MODULES = (
     "trainer.zoo.alexnet",
+    "trainer.zoo.convolution",
     "trainer.zoo.googlenet",
     "trainer.zoo.lenet5",
     "trainer.zoo.linear",
@@ -58,6 +59,7 @@ class Architecture:
         network: the class.
         image_side: pixels that images are brought to, by repeating and padding; None leaves them.
         min_image_side: pixels that smaller images are brought to; larger ones are left.
+        is_fixed: there is nothing to learn: the recipe has no part in it, nor its hyperparameters.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Architecture:
     network: type[Buildable]
     image_side: int | None = None
     min_image_side: int | None = None
+    is_fixed: bool = False
 
     def side_for(self, dataset: DatasetInfo) -> int | None:
         """Pixels that a data set's images are brought to; None where they are left."""
@@ -104,9 +107,10 @@ def register(
     summary: str,
     source: str,
     tasks: tuple[Task, ...],
-    hyperparameters: type[SupervisedHyperparameters],
+    hyperparameters: type[Hyperparameters],
     image_side: int | None = None,
     min_image_side: int | None = None,
+    is_fixed: bool = False,
 ) -> Callable[[Network], Network]:
     """Adds the decorated class to the architectures; `Architecture` says what the words mean.
 
@@ -122,10 +126,12 @@ def register(
             summary=summary,
             source=source,
             tasks=tasks,
-            hyperparameters=hyperparameters,
+            # Only what is fixed has others than a recipe's, and no recipe sees them.
+            hyperparameters=cast("type[SupervisedHyperparameters]", hyperparameters),
             network=cast("type[Buildable]", network),
             image_side=image_side,
             min_image_side=min_image_side,
+            is_fixed=is_fixed,
         )
         return network
 

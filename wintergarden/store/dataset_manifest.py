@@ -21,7 +21,13 @@ SCHEMA_VERSION = 1
 MAX_DATASET_JSON_BYTES = 32 * 2**20
 PARTS = ("train", "validation", "test")
 
-Task = Literal["image-classification", "tabular-classification", "text-classification"]
+Task = Literal[
+    "image-classification",
+    "tabular-classification",
+    "text-classification",
+    "regression",
+    "segmentation",
+]
 
 
 class DatasetManifest(BaseModel):
@@ -35,7 +41,7 @@ class DatasetManifest(BaseModel):
         input_shape: of one example: (C, H, W) or (F,); () for a text.
         units: of the input's values.
         value_range: lowest and highest value there can be; None where there is none.
-        class_labels: in the order of the class indices.
+        class_labels: in the order of the class indices; of a regression, what its values are.
         split_sizes: examples in train, validation and test.
         feature_names: of a table's columns, after categories became columns of 0 and 1.
         files: what lies beside this, by name.

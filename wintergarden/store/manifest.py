@@ -120,6 +120,7 @@ class ManifestFields(_Frozen):
         "text-classification",
         "regression",
         "segmentation",
+        "filtering",
         "unknown",
     ]
     inputs: tuple[TensorInfo, ...]
