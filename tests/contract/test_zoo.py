@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainer.data.dataset import Dataset
 from trainer.data.registry import load
-from trainer.export.graph import ServedNetwork, export
+from trainer.export.graph import ServedNetwork, export, variable_axes
 from trainer.export.parity import check_parity, run_onnx
 from trainer.recipes.classification import Trained, prepare
 from trainer.zoo import registry
@@ -28,6 +28,7 @@ from trainer.zoo.mlp import MLP
 from trainer.zoo.perceptron import Perceptron
 from trainer.zoo.resnet import ResNet18, ResNet50
 from trainer.zoo.segnet import SegNet
+from trainer.zoo.textcnn import TextCNN
 from trainer.zoo.vgg import VGG11, VGG13, VGG16, VGG19
 from wintergarden.errors import DataLoss, Unsupported
 from wintergarden.runtime import RuntimeOptions, open_session
@@ -51,6 +52,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "resnet18": ("resnet18", "digits", {"width": 0.1}),
     "resnet50": ("resnet50", "digits", {"width": 0.05}),
     "segnet": ("segnet", "digit-masks", {"width": 0.1, "stages": 3}),
+    "textcnn": ("textcnn", "languages", {"maps": 8, "embed_dim": 8, "dropout": 0.0}),
     **{f"vgg{n}": (f"vgg{n}", "digits", NETS) for n in (11, 13, 16, 19)},
 }
 RATES = {"linear": 0.1, "linear-of-values": 0.1, **{f"vgg{n}": 1e-3 for n in (11, 13, 16, 19)}}
@@ -164,10 +166,12 @@ def check_export(trained: Trained) -> None:
     dataset = trained.dataset
     served = ServedNetwork(trained).eval()
     example = torch.from_numpy(dataset.train.inputs[:2])
-    model = export(served, example, dataset.info.input_name, outputs=served.outputs)
+    info = dataset.info
+    lengths = variable_axes(info.input_shape)
+    model = export(served, example, info.input_name, lengths, served.outputs)
     session = open_session(model.SerializeToString(), RuntimeOptions(device="cpu"))
     assert check_parity(served, session, dataset).worst <= 1e-4
-    assert [spec.name for spec in session.inputs] == [dataset.info.input_name]
+    assert [spec.name for spec in session.inputs] == [info.input_name]
     assert {spec.shape[0] for spec in (*session.inputs, *session.outputs)} == {-1}
     found = run_onnx(session, dataset.test.inputs[:7])
     if "probabilities" in found:
@@ -207,6 +211,7 @@ COUNTS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (ResNet18, 11_689_512),
     "resnet50": (ResNet50, 25_557_032),
     "segnet": (SegNet, 29_449_932),
+    "textcnn": (lambda: TextCNN(2002, 71), 226_599),
     "vgg11": (VGG11, 132_863_336),
     "vgg13": (VGG13, 133_047_848),
     "vgg16": (VGG16, 138_357_544),

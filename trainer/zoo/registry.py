@@ -24,6 +24,7 @@ MODULES = (
     "trainer.zoo.perceptron",
     "trainer.zoo.resnet",
     "trainer.zoo.segnet",
+    "trainer.zoo.textcnn",
     "trainer.zoo.vgg",
 )
 

@@ -17,6 +17,7 @@ from trainer.zoo.pooling import (
     pool_of_four,
     unpool_of_four,
 )
+from trainer.zoo.textcnn import TextCNN
 from trainer.zoo.width import scaled
 
 
@@ -61,3 +62,11 @@ def test_a_share_of_channels_is_never_none() -> None:
     assert [scaled(64, w) for w in (1, 0.5, 0.001)] == [64, 32, 1]
     assert scaled(96, 0.06, multiple=2) == 6
     assert np.mod(scaled(256, 0.01, multiple=2), 2) == 0
+
+
+def test_a_texts_answer_does_not_depend_on_how_long_its_neighbours_are() -> None:
+    network = TextCNN(20, 3).eval()
+    text = torch.tensor([[4, 7, 2, 19]])
+    padded = torch.cat([text, torch.zeros(1, 9, dtype=torch.int64)], dim=1)
+    torch.testing.assert_close(network(padded), network(text))
+    assert network(text[:, :1]).isfinite().all()
