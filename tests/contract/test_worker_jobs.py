@@ -11,12 +11,12 @@ import pytest
 
 from trainer.settings import Settings
 from trainer.testing import WorkerProcess, bodies, ended, eventually, states_of
-from wintergarden.jobs import Jobs, JobState, LogWritten, TrainingSpec
+from wintergarden.jobs import Jobs, JobState, LogWritten, PictureShown, TrainingSpec
 from wintergarden.jobs.records import PrepareSpec
 from wintergarden.jobs.testing import ValkeyServer, free_port
 from wintergarden.store import open_store
 from wintergarden.store.datasets import open_datasets
-from wintergarden.store.job_files import jobs_with_files
+from wintergarden.store.job_files import open_job_files
 
 PATIENCE_S = 120.0
 
@@ -87,4 +87,13 @@ def test_data_is_prepared_and_trained_on_and_a_pause_costs_nothing(
     models = open_store(store)
     assert models.list_versions("flowers") == [finished.model_version]
     assert models.labels("flowers").labels == {"stable": finished.model_version}
-    eventually(lambda: job.id not in jobs_with_files(store))
+    files = open_job_files(store, job.id)
+    eventually(lambda: len(files.names()) == 4)  # checkpoints have gone, the events have come
+    shown = [picture.name for picture in bodies(jobs, job, PictureShown)]
+    *pictures, archive = files.names()
+    assert sorted(shown) == pictures
+    assert [name.partition("/")[2] for name in pictures] == [
+        "confusion.png", "learning-curves.png", "reliability.png"
+    ]  # fmt: skip
+    assert all(files.read(name, 1 << 20).startswith(b"\x89PNG") for name in pictures)
+    assert archive.startswith("events-")
