@@ -13,8 +13,17 @@ rules = RuleTable()
 
 @rules("Slice", "Gather", "GatherElements", "GatherND", "Compress")
 def pick(op: Operation, g: Value) -> Gradients:
-    """The operator itself, let loose on 0, 1, 2, …, tells where each element came from."""
+    """The operator itself, let loose on 0, 1, 2, …, tells where each element came from.
+
+    Where it is one stretch of each axis, zeros around it do.
+    """
     x, *indices = op.inputs
+    if (stretch := _stretch(op)) is not None:
+        starts, axes = stretch
+        return [_surrounded(g, x, starts, axes), *[None] * len(indices)]
+    if op.node.op_type == "Gather" and (index := op.constant(1)) is not None and not index.ndim:
+        axis = op.normalised_axis(op.attribute("axis", 0))
+        return [_surrounded(g.unsqueeze([axis]), x, [int(index)], [axis]), None]
     return [put_back(op.again(positions(x)), g, x), *[None] * len(indices)]
 
 
@@ -50,6 +59,35 @@ def max_unpool(op: Operation, g: Value) -> Gradients:
     x, places = op.inputs
     flat = op.build.emit("Gather", g.reshape([-1]), places.reshape([-1]))
     return [flat.reshape_like(x), None]
+
+
+def _stretch(op: Operation) -> tuple[list[int], list[int]] | None:
+    """Constant starts and axes of a Slice in steps of one, else None."""
+    starts, steps = op.constant(1), op.constant(4)
+    if op.node.op_type != "Slice" or starts is None:
+        return None
+    if op.has_input(4) and (steps is None or (steps != 1).any()):
+        return None
+    axes = op.constant(3) if op.has_input(3) else np.arange(starts.size)
+    if axes is None:
+        return None
+    return starts.tolist(), [op.normalised_axis(axis) for axis in axes.tolist()]
+
+
+def _surrounded(g: Value, x: Value, starts: list[int], axes: list[int]) -> Value:
+    """`g` from `starts` on in zeros shaped like `x`; negative starts count from the end."""
+    build = g.builder
+    before, after = [], []
+    for start, axis in zip(starts, axes, strict=True):
+        length, mine = x.dims(axis, axis + 1), g.dims(axis, axis + 1)
+        first = build.integers([start])
+        if start < 0:
+            first = build.emit("Max", length + first, build.integers([0]))
+        first = build.emit("Min", first, length)
+        before.append(first)
+        after.append(length - first - mine)
+    pads = build.concat([*before, *after])
+    return build.emit("Pad", g, pads, g.like(0), build.integers(axes))
 
 
 def positions(x: Value) -> Value:
