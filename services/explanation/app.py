@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from services.explanation.analysis import Analyst
 from services.explanation.servicer import SERVICE, Servicer
 from services.explanation.settings import ExplanationSettings
 from services.explanation.subject import Subjects
@@ -18,11 +19,12 @@ class App:
 
     def __init__(self, settings: ExplanationSettings) -> None:
         self.metrics = CollectorRegistry()
-        subjects = Subjects(
-            open_store(settings.store_uri), _runtime_options(settings), settings.cache_bytes
-        )
+        store = open_store(settings.store_uri)
+        subjects = Subjects(store, _runtime_options(settings), settings.cache_bytes)
+        analyst = Analyst(store, subjects.cache)
+        turns = Turns(settings.max_running, settings.max_waiting)
         self.server = create_server(
-            Servicer(subjects, Turns(settings.max_running, settings.max_waiting)).routes(),
+            Servicer(subjects, analyst, turns).routes(),
             [settings.address],
             ServerOptions(
                 transport=settings.transport,

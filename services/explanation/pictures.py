@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 
 import numpy as np
 
+from services.explanation.analysis import Analysis
 from services.explanation.arrays import Array
 from services.explanation.attack import Adversarial, Robustness
 from services.explanation.explain import Explanation
 from services.explanation.render.bars import bars
+from services.explanation.render.bubbles import Bubble, bubbles
 from services.explanation.render.curve import curve
 from services.explanation.render.heat_map import heat_map
 from services.explanation.render.panda import Verdict, panda
@@ -60,6 +63,33 @@ def robustness_pictures(answer: Robustness) -> list[Picture]:
     )
     radii = [ball.epsilon for ball in answer.balls]
     return [Picture(f"robustness-{answer.method}.png", curve(radii, answer.accuracies, caption))]
+
+
+def analysis_pictures(models: Sequence[Analysis]) -> list[Picture]:
+    """One chart of all."""
+    caption = Caption(
+        title="What models cost, and what they are worth",
+        subtitle=f"{len(models)} models; a bubble's area is its parameters",
+        notes=(
+            "operations: arithmetic for one row; a multiplication with its addition is two",
+            "after Canziani, Paszke, Culurciello, 2016, arXiv:1605.07678",
+        ),
+    )
+    shown = [
+        Bubble(
+            name=_shown(m.manifest.model),
+            operations=m.cost.operations,
+            parameters=m.cost.parameters,
+            quality=m.quality if m.quality_metric else None,
+            rows_per_s=m.measured.rows_per_s or None,
+        )
+        for m in models
+    ]
+    return [Picture("analysis.png", bubbles(shown, caption))]
+
+
+def _shown(text: str) -> str:
+    return shorten(text, _LABEL_SHOWN, placeholder="…") or text[:_LABEL_SHOWN]
 
 
 def _explanation_picture(answer: Explanation, row: int) -> bytes:

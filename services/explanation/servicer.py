@@ -8,6 +8,7 @@ from time import monotonic
 
 import structlog
 
+from services.explanation.analysis import Analyst, Measured
 from services.explanation.attack import attack, evaluate_robustness
 from services.explanation.explain import explain
 from services.explanation.methods import METHODS, attack_method, attribution
@@ -15,6 +16,7 @@ from services.explanation.parameters import settle
 from services.explanation.pictures import (
     Picture,
     adversarial_pictures,
+    analysis_pictures,
     explanation_pictures,
     robustness_pictures,
 )
@@ -33,10 +35,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Servicer:
-    """The four calls. Each waits for its turn before it computes."""
+    """Each call that computes waits for its turn."""
 
-    def __init__(self, subjects: Subjects, turns: Turns) -> None:
+    def __init__(self, subjects: Subjects, analyst: Analyst, turns: Turns) -> None:
         self._subjects = subjects
+        self._analyst = analyst
         self._turns = turns
 
     def routes(self) -> list[Route]:
@@ -45,6 +48,7 @@ class Servicer:
             unary(SERVICE, "Explain", self.explain),
             unary(SERVICE, "Attack", self.attack),
             unary(SERVICE, "EvaluateRobustness", self.evaluate_robustness),
+            unary(SERVICE, "AnalyseModels", self.analyse_models),
         ]
 
     def list_methods(self, request: pb.ListMethodsRequest, call: Call) -> pb.ListMethodsResponse:
@@ -147,6 +151,39 @@ class Servicer:
             examples=answer.examples,
             units=answer.balls[0].box.units,
             norm=answer.balls[0].norm,
+            pictures=_messages(pictures),
+        )
+
+    def analyse_models(
+        self, request: pb.AnalyseModelsRequest, call: Call
+    ) -> pb.AnalyseModelsResponse:
+        models = [
+            Measured(m.model_name, m.model_version, m.latency_ms, m.rows_per_s)
+            for m in request.models
+        ]
+        checkpoint = _checkpoint(call)
+        with self._turns.taken(checkpoint):
+            analyses = self._analyst.analyse(models, request.length, checkpoint)
+            pictures = analysis_pictures(analyses) if request.render else []
+        return pb.AnalyseModelsResponse(
+            models=[
+                pb.AnalyseModelsResponse.Analysis(
+                    model=_identity(a.manifest),
+                    architecture=a.manifest.architecture,
+                    task=a.manifest.task,
+                    parameters=a.cost.parameters,
+                    operations=a.cost.operations,
+                    activation_bytes=a.cost.activation_bytes,
+                    peak_activation_bytes=a.cost.peak_activation_bytes,
+                    uncounted=a.cost.uncounted,
+                    quality_metric=a.quality_metric,
+                    quality=a.quality,
+                    latency_ms=a.measured.latency_ms,
+                    rows_per_s=a.measured.rows_per_s,
+                    problem=a.problem,
+                )
+                for a in analyses
+            ],
             pictures=_messages(pictures),
         )
 

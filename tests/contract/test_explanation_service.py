@@ -299,6 +299,24 @@ def test_a_softmax_is_attacked_at_its_logits(room: Room) -> None:
         room.client.attack("sigmoid", X, epsilon=0.1)
 
 
+def test_models_are_analysed_together(room: Room) -> None:
+    asked = [wintergarden.client.Measured("linear", 0, 1.5, 2000.0), "probabilities"]
+    answer = room.client.analyse(asked, render=True)
+    linear, probabilities = answer.models
+    assert linear.operations == 2 * 4 * 3 + 3  # another operator with its three outputs
+    assert linear.parameters == WEIGHTS.size
+    assert linear.peak_activation_bytes == 2 * 3 * 4
+    assert (linear.latency_ms, linear.rows_per_s) == (1.5, 2000)
+    assert probabilities.operations == linear.operations
+    assert probabilities.latency_ms == 0
+    [picture] = answer.pictures
+    assert Image.open(io.BytesIO(picture.content)).width > 1000
+    with pytest.raises(NotFound, match="nothing"):
+        room.client.analyse(["nothing"])
+    with pytest.raises(InvalidArgument, match="0 models; 1 to 500 are allowed"):
+        room.client.analyse([])
+
+
 def test_robustness_falls_from_the_clean_accuracy(room: Room) -> None:
     answer = room.client.robustness("linear", render=True)
     assert answer.examples == 50

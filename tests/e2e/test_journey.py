@@ -120,7 +120,7 @@ IMAGE = np.zeros((1, 1, 28, 28), np.float32)
 @pytest.mark.parametrize(
     ("question", "error", "said"),
     [
-        (lambda c: c.train("alexnet", "mnist-5k"), errors.NotFound, "lenet5"),
+        (lambda c: c.train("lenet7", "mnist-5k"), errors.NotFound, "lenet5"),
         (lambda c: c.train("lenet5", "imagenet"), errors.NotFound, "mnist-5k"),
         (lambda c: c.train("lenet5", "mnist-5k", {"epoch": 1}), errors.InvalidArgument, "epoch"),
         (lambda c: c.train("lenet5", "mnist-5k", {"epochs": -1}), errors.InvalidArgument, "epochs"),
@@ -212,6 +212,19 @@ class TestCommandLine:
         assert np.load(saved).shape == (1, 1, 28, 28)
         curve = command("robustness", MODEL, "-e", "0", "-e", "0.3", "--examples", "200")
         assert curve["accuracies"][0] > curve["accuracies"][1]
+        nearest = command("attack", MODEL, str(digit), "-m", "deepfool", "--norm", "l2")
+        assert nearest["successes"] == [True]
+        assert 0 < nearest["distances_l2"][0] < 5
+
+    def test_analyse(self, command: Callable[..., Any], tmp_path: Path) -> None:
+        told = command("analyse", MODEL, "--seconds", "0.2", "--pictures", str(tmp_path))
+        [model] = told["models"]
+        assert 61_000 <= model["parameters"] <= 62_500
+        assert 800_000 <= model["operations"] <= 1_000_000
+        assert model["quality"] >= 0.97
+        assert model["latency_ms"] > 0
+        assert model["rows_per_s"] > 1000 / model["latency_ms"]
+        assert (tmp_path / "analysis.png").exists()
 
     def test_train_watch_and_jobs(self, command: Callable[..., Any]) -> None:
         assert "lenet5" in {a["name"] for a in command("train", "--list")["architectures"]}

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 import wintergarden
 from wintergarden.cli import (
+    analyse,
     attack,
     data,
     demo,
@@ -65,6 +66,7 @@ app.command(rich_help_panel=_LOOK)(infer.infer)
 app.command(rich_help_panel=_LOOK)(explain.explain)
 app.command(rich_help_panel=_LOOK)(attack.attack)
 app.command(rich_help_panel=_LOOK)(attack.robustness)
+app.command(rich_help_panel=_LOOK)(analyse.analyse)
 
 
 def run() -> None:

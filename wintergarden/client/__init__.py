@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wintergarden.client.analysis import Analyses, Analysis, Measured
 from wintergarden.client.answers import ModelIdentity, Picture
 from wintergarden.client.asynchronous import AsyncClient, AsyncJobHandle, connect_async
 from wintergarden.client.attacks import Attack, Robustness
@@ -28,6 +29,8 @@ from wintergarden.client.status import ServerFault
 from wintergarden.client.training import Architecture, Dataset, SearchOptions, TrainingOptions
 
 __all__ = [
+    "Analyses",
+    "Analysis",
     "Architecture",
     "AsyncClient",
     "AsyncJobHandle",
@@ -45,6 +48,7 @@ __all__ = [
     "JobResult",
     "JobState",
     "LogWritten",
+    "Measured",
     "Method",
     "MetricsReported",
     "ModelIdentity",

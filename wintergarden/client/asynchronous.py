@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from wintergarden.client import (
+    analysis,
     attacks,
     datasets,
     explanation,
@@ -213,6 +214,8 @@ class AsyncClient:
     explanation_methods = _awaiting(explanation.list_methods)
     attack = _awaiting(attacks.attack)
     robustness = _awaiting(attacks.robustness)
+    analyse = _awaiting(analysis.analyse)
+    statistics = _awaiting(inference.statistics)
 
     async def train(
         self,

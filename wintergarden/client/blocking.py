@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from wintergarden.client import (
+    analysis,
     attacks,
     datasets,
     explanation,
@@ -215,6 +216,8 @@ class Client:
     explanation_methods = _blocking(explanation.list_methods)
     attack = _blocking(attacks.attack)
     robustness = _blocking(attacks.robustness)
+    analyse = _blocking(analysis.analyse)
+    statistics = _blocking(inference.statistics)
 
     def train(
         self,

@@ -107,6 +107,39 @@ def metadata(model: str, *, version: int = 0) -> Flow[ModelMetadata]:
     )
 
 
+@dataclass(frozen=True)
+class ModelStatistics:
+    """What the server has counted of a version since it was loaded.
+
+    `rows` were answered in `requests`, which took `request_s` in all from arrival to answer; the
+    model ran `executions` times, for `run_s` in all.
+    """
+
+    requests: int
+    rows: int
+    request_s: float
+    executions: int
+    run_s: float
+
+
+def statistics(model: str, *, version: int = 0) -> Flow[ModelStatistics]:
+    """The server's own counts of a model, or of one version of it.
+
+    Raises:
+        NotFound: it is not served.
+    """
+    request = pb.ModelStatisticsRequest(name=model, version=_wire_version(version))
+    response = yield Call(_METHODS["ModelStatistics"], request)
+    told = response.model_stats[-1]  # without a version all of them, ascending
+    return ModelStatistics(
+        requests=told.inference_stats.success.count,
+        rows=told.inference_count,
+        request_s=told.inference_stats.success.ns / 1e9,
+        executions=told.execution_count,
+        run_s=sum(size.compute_infer.ns for size in told.batch_stats) / 1e9,
+    )
+
+
 def index() -> Flow[list[IndexEntry]]:
     """Every version the inference service knows, served or not, and why not."""
     response = yield Call(_METHODS["RepositoryIndex"], pb.RepositoryIndexRequest())

@@ -296,3 +296,61 @@ class SubmitExplanationResponse(_message.Message):
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: _training_pb2.Job
     def __init__(self, job: _Optional[_Union[_training_pb2.Job, _Mapping]] = ...) -> None: ...
+
+class AnalyseModelsRequest(_message.Message):
+    __slots__ = ("models", "length", "render")
+    class Measured(_message.Message):
+        __slots__ = ("model_name", "model_version", "latency_ms", "rows_per_s")
+        MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+        MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+        LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+        ROWS_PER_S_FIELD_NUMBER: _ClassVar[int]
+        model_name: str
+        model_version: int
+        latency_ms: float
+        rows_per_s: float
+        def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., latency_ms: _Optional[float] = ..., rows_per_s: _Optional[float] = ...) -> None: ...
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    RENDER_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[AnalyseModelsRequest.Measured]
+    length: int
+    render: bool
+    def __init__(self, models: _Optional[_Iterable[_Union[AnalyseModelsRequest.Measured, _Mapping]]] = ..., length: _Optional[int] = ..., render: bool = ...) -> None: ...
+
+class AnalyseModelsResponse(_message.Message):
+    __slots__ = ("models", "pictures")
+    class Analysis(_message.Message):
+        __slots__ = ("model", "architecture", "task", "parameters", "operations", "activation_bytes", "peak_activation_bytes", "uncounted", "quality_metric", "quality", "latency_ms", "rows_per_s", "problem")
+        MODEL_FIELD_NUMBER: _ClassVar[int]
+        ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+        TASK_FIELD_NUMBER: _ClassVar[int]
+        PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+        OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+        ACTIVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+        PEAK_ACTIVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+        UNCOUNTED_FIELD_NUMBER: _ClassVar[int]
+        QUALITY_METRIC_FIELD_NUMBER: _ClassVar[int]
+        QUALITY_FIELD_NUMBER: _ClassVar[int]
+        LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+        ROWS_PER_S_FIELD_NUMBER: _ClassVar[int]
+        PROBLEM_FIELD_NUMBER: _ClassVar[int]
+        model: _tensor_pb2.ModelIdentity
+        architecture: str
+        task: str
+        parameters: int
+        operations: int
+        activation_bytes: int
+        peak_activation_bytes: int
+        uncounted: _containers.RepeatedScalarFieldContainer[str]
+        quality_metric: str
+        quality: float
+        latency_ms: float
+        rows_per_s: float
+        problem: str
+        def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., architecture: _Optional[str] = ..., task: _Optional[str] = ..., parameters: _Optional[int] = ..., operations: _Optional[int] = ..., activation_bytes: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ..., uncounted: _Optional[_Iterable[str]] = ..., quality_metric: _Optional[str] = ..., quality: _Optional[float] = ..., latency_ms: _Optional[float] = ..., rows_per_s: _Optional[float] = ..., problem: _Optional[str] = ...) -> None: ...
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[AnalyseModelsResponse.Analysis]
+    pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
+    def __init__(self, models: _Optional[_Iterable[_Union[AnalyseModelsResponse.Analysis, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
