@@ -22,7 +22,7 @@ _MAX_BYTES = 8 * 2**30
 
 
 def write_prepared(path: Path, parts: Mapping[str, tuple[Array, Array]]) -> None:
-    """Writes inputs (N, …) and labels (N,) of each part."""
+    """Writes inputs (N, …) of each part, and classes (N,) or values (N, K)."""
     arrays: dict[str, Array] = {}
     for part, (inputs, labels) in parts.items():
         if inputs.dtype == object:
@@ -31,7 +31,8 @@ def write_prepared(path: Path, parts: Mapping[str, tuple[Array, Array]]) -> None
             arrays[f"{part}_offsets"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         else:
             arrays[f"{part}_inputs"] = inputs
-        arrays[f"{part}_labels"] = labels.astype(np.int64)
+        is_value = labels.dtype.kind == "f"
+        arrays[f"{part}_labels"] = labels.astype(np.float32 if is_value else np.int64)
     save(path, arrays)
 
 

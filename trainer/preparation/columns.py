@@ -38,7 +38,12 @@ def encode(table: Table, options: PreparationOptions, tick: Tick) -> Examples:
     features = [name for name in names if name not in left_out]
     if not features:
         raise InvalidArgument(f"no column is left to learn from: there are only {shown(names)}")
-    labels, class_labels = encode_classes(texts(table, options.label))
+    labels: Array
+    class_labels: tuple[str, ...]
+    if options.task == "regression":
+        labels, class_labels = _values(table, options.label), (options.label,)
+    else:
+        labels, class_labels = encode_classes(texts(table, options.label))
     matrices, feature_names, columns, warnings = [], [], [], []
     for done, name in enumerate(features):
         values, made, said = _encode(table[name], name, options)
@@ -53,7 +58,7 @@ def encode(table: Table, options: PreparationOptions, tick: Tick) -> Examples:
         _check_size(len(feature_names), table.num_rows)
         tick(done / len(features))
     return Examples(
-        task="tabular-classification",
+        task="regression" if options.task == "regression" else "tabular-classification",
         inputs=np.concatenate(matrices, axis=1),
         labels=labels,
         class_labels=class_labels,
@@ -64,6 +69,30 @@ def encode(table: Table, options: PreparationOptions, tick: Tick) -> Examples:
         details={"columns": columns},
         warnings=warnings,
     )
+
+
+def _values(table: Table, name: str) -> Array:
+    """The numbers (N, 1) that a regression is to learn.
+
+    Raises:
+        InvalidArgument: one is missing, infinite or no number.
+    """
+    column = table[name]
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise InvalidArgument(
+            f"column {name!r:.80} holds {kind}; a regression learns numbers", field="options.label"
+        )
+    values = column.cast(pa.float64(), safe=False).to_numpy()
+    with np.errstate(over="ignore"):
+        single: Array = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(single))
+    if len(bad):
+        raise InvalidArgument(
+            f"column {name!r:.80} has no finite number in {len(bad)} of {len(values)} rows, the "
+            f"first is row {bad[0] + 2}; complete them or leave them out"  # the header is line 1
+        )
+    return single[:, None]
 
 
 def texts(table: Table, name: str) -> list[str]:

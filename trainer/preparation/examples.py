@@ -27,8 +27,8 @@ class Examples:
         task: that they are for.
         inputs: (N, F) float64 where NaN is a value that is missing, (N, C, H, W) uint8 or float32,
             or (N,) objects of `str`.
-        labels: (N,) indices into `class_labels`, int64.
-        class_labels: sorted; those of numbers as numbers.
+        labels: (N,) indices into `class_labels`, int64; of a regression, values (N, K) float32.
+        class_labels: sorted; those of numbers as numbers. Of a regression, the values' names.
         input_name: of the served graph's input.
         units: of the values.
         value_range: lowest and highest value there can be; of what a model sees, so 0 to 1 for
@@ -53,6 +53,15 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def has_classes(self) -> bool:
+        return self.task != "regression"
+
+    @property
+    def strata(self) -> Array:
+        """(N,) the classes whose proportions parts keep; of a regression there is one."""
+        return self.labels if self.has_classes else np.zeros(len(self), np.int64)
 
     def take(self, indices: Array) -> Examples:
         """Those examples only, in that order."""

@@ -26,7 +26,7 @@ def assign(examples: Examples, options: PreparationOptions) -> Array:
     Raises:
         InvalidArgument: a class has too few examples for a part.
     """
-    labels = examples.labels
+    labels = examples.strata
     missing: tuple[int, ...] = (TEST, VALIDATION)
     if examples.parts is None:
         parts = np.full(len(labels), TRAIN, np.int8)
@@ -35,7 +35,7 @@ def assign(examples: Examples, options: PreparationOptions) -> Array:
         missing = tuple(part for part in missing if part not in parts)
     pool = np.flatnonzero(parts == TRAIN)
     counts = np.bincount(labels[pool], minlength=len(examples.class_labels))
-    _check_enough(counts, examples.class_labels, len(missing))
+    _check_enough(counts, examples, len(missing))
     shares = {TEST: options.test, VALIDATION: options.validation}
     quotas = {part: _quotas(counts, shares[part]) for part in missing}
     random = np.random.RandomState(options.seed)
@@ -78,8 +78,11 @@ def fingerprints(inputs: Array) -> Sequence[bytes]:
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
-def _check_enough(counts: Array, class_labels: Sequence[str], others: int) -> None:
+def _check_enough(counts: Array, examples: Examples, others: int) -> None:
     few = [index for index, count in enumerate(counts) if count < 1 + others]
+    if few and not examples.has_classes:
+        raise InvalidArgument(f"{counts[0]} examples are too few; {1 + others} are needed at least")
+    class_labels = examples.class_labels
     if few:
         told = ", ".join(f"{class_labels[index]!r:.60} has {counts[index]}" for index in few[:10])
         more = f" and {len(few) - 10} more" if len(few) > 10 else ""

@@ -186,7 +186,8 @@ def _reader(file_format: Format) -> Callable[[Path, PreparationOptions, Tick], E
             from trainer.preparation import columns, tables
 
             def read_table(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
-                names = (options.label, options.split, *options.categorical)
+                label = () if options.task == "regression" else (options.label,)
+                names = (*label, options.split, *options.categorical)
                 table = (
                     tables.read_csv(path, options, texts=names)
                     if file_format == "csv"
@@ -208,6 +209,8 @@ def _write(path: Path, prepared: Prepared) -> None:
 
 def _summary(prepared: Prepared) -> str:
     examples = prepared.examples
+    if not examples.has_classes:
+        return f"{len(examples)} rows of {len(examples.feature_names)} features and their values"
     what = {
         "image-classification": "pictures",
         "tabular-classification": f"rows of {len(examples.feature_names)} features",

@@ -33,15 +33,15 @@ def write_report(
         dropped: duplicates that were left out.
         options: what was asked for.
     """
-    classes = [
+    classes: list[dict[str, Any]] = [
         {"label": label}
         | {
             part: int(((examples.labels == index) & (parts == number)).sum())
             for part, number in _PARTS.items()
         }
-        for index, label in enumerate(examples.class_labels)
+        for index, label in enumerate(examples.class_labels if examples.has_classes else ())
     ]
-    counts = np.bincount(examples.labels, minlength=len(classes))
+    counts = np.bincount(examples.strata, minlength=len(classes))
     duplicates = _duplicates(examples, parts) | {"dropped": dropped}
     columns = _columns(examples)
     constant = [column["name"] for column in columns if column["is_constant"]]
@@ -64,11 +64,27 @@ def write_report(
     }
     if columns:
         report["columns"] = columns
+    if not examples.has_classes:
+        report["values"] = _values(examples)
     report["warnings"] = [
         *examples.warnings,
         *_warnings(report, counts, len(classes)),
     ]
     return report
+
+
+def _values(examples: Examples) -> list[dict[str, Any]]:
+    """Of what a regression is to learn."""
+    return [
+        {
+            "name": name,
+            "least": _number(values.min()),
+            "most": _number(values.max()),
+            "mean": _number(values.mean(dtype=np.float64)),
+            "deviation": _number(values.std(dtype=np.float64)),
+        }
+        for name, values in zip(examples.class_labels, examples.labels.T, strict=True)
+    ]
 
 
 def _inputs(examples: Examples) -> dict[str, Any]:
@@ -111,11 +127,14 @@ def _duplicates(examples: Examples, parts: Array) -> dict[str, int]:
     `contradictory` counts those that have different classes.
     """
     seen: dict[bytes, set[int]] = {}
-    classes: dict[bytes, set[int]] = {}
+    classes: dict[bytes, set[bytes]] = {}
     within = dict.fromkeys(_PARTS.values(), 0)
     counted: list[tuple[bytes, int]] = []
     for key, part, label in zip(
-        fingerprints(examples.inputs), parts.tolist(), examples.labels.tolist(), strict=True
+        fingerprints(examples.inputs),
+        parts.tolist(),
+        (label.tobytes() for label in examples.labels),
+        strict=True,
     ):
         within[part] += part in seen.setdefault(key, set())
         seen[key].add(part)
@@ -138,9 +157,9 @@ def _handling(options: PreparationOptions) -> str:
 
 
 def _told_parts(examples: Examples, options: PreparationOptions) -> str:
+    by = "stratified by class" if examples.has_classes else "drawn"
     made = (
-        f"stratified by class with seed {options.seed}: validation {options.validation:g}, test "
-        f"{options.test:g}"
+        f"{by} with seed {options.seed}: validation {options.validation:g}, test {options.test:g}"
     )
     if examples.parts is None:
         return made
@@ -159,7 +178,7 @@ def _warnings(report: dict[str, Any], counts: Array, classes: int) -> list[str]:
         )
     if duplicates["contradictory"]:
         warnings.append(
-            f"{duplicates['contradictory']} examples are equal and have different classes"
+            f"{duplicates['contradictory']} examples are equal and have different classes or values"
         )
     if report["imbalance"] >= _IMBALANCE:
         share = counts.max() / counts.sum()

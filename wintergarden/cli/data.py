@@ -70,7 +70,7 @@ def upload(
     ] = "",
     color: Annotated[str | None, typer.Option(help="Of pictures: auto, grey or rgb.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="What is expected; anything else is refused.")
+        str | None, typer.Option(help="What is expected, else refused; regression learns numbers.")
     ] = None,
     summary: Annotated[str | None, typer.Option(help="One line about it.")] = None,
     source: Annotated[str | None, typer.Option(help="Where it comes from.")] = None,

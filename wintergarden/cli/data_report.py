@@ -24,7 +24,7 @@ def tell_dataset(dataset: DatasetDescription) -> None:
     for name, value in _facts(dataset).items():
         facts.add_row(f"[dim]{name}[/]", escape(value))
     people.print(facts, "")
-    if "classes" in report:
+    if report.get("classes"):
         people.print(_classes(report["classes"]), "")
     if report.get("columns"):
         people.print(_columns(report["columns"]), "")
@@ -63,8 +63,14 @@ def _facts(dataset: DatasetDescription) -> dict[str, str]:
             f"{duplicates['test_in_train']} of test and {duplicates['validation_in_train']} of "
             f"validation also in train, {duplicates['dropped']} dropped"
         ),
-        "imbalance": f"{report['imbalance']:g} (largest to smallest class)",
     }
+    if "values" in report:
+        facts["learns"] = "; ".join(
+            f"{value['name']}: {value['least']:g} to {value['most']:g}, mean {value['mean']:g}"
+            for value in report["values"]
+        )
+    else:
+        facts["imbalance"] = f"{report['imbalance']:g} (largest to smallest class)"
     if sizes_found := report.get("sizes"):
         facts["sizes found"] = ", ".join(f"{size} ({n})" for size, n in sizes_found.items())
     return facts

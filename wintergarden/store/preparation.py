@@ -22,7 +22,8 @@ class PreparationOptions(BaseModel):
 
     Attributes:
         task: what is expected, such as tabular-classification; empty: what the file is. Another
-            is refused.
+            is refused. A table is for regression, of the numbers in its label column, where that
+            is said.
         summary: one line about the data set, for people.
         source: where the data come from, for people.
         units: of the inputs' values, for people.
@@ -46,7 +47,9 @@ class PreparationOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: Literal["", "image-classification", "tabular-classification", "text-classification"] = ""
+    task: Literal[
+        "", "image-classification", "tabular-classification", "text-classification", "regression"
+    ] = ""
     summary: Annotated[str, Field(max_length=200)] = ""
     source: Annotated[str, Field(max_length=500)] = ""
     units: Annotated[str, Field(max_length=200)] = ""
