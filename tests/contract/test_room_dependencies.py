@@ -35,6 +35,11 @@ ROOMS = {
         {"torch", "celery", "redis", "onnxscript"},
     ),
     "explanation": ("services.explanation", "explanation,cpu", {"torch", "onnxscript"}),
+    "explanation-worker": (
+        "services.explanation.worker",
+        "explanation,cpu",
+        {"torch", "onnxscript"},
+    ),
     "trainer": ("trainer", "trainer,cpu", {"jsonschema", "shap", "captum"}),
     "gateway": ("gateway", "gateway", {"torch", "onnxruntime", "matplotlib"}),
 }
@@ -105,6 +110,9 @@ def test_together_they_train_serve_and_explain(
     wine = np.ones((1, 13), np.float32)
     assert client.infer(job.model, wine)["probabilities"].shape == (1, 3)
     assert client.explain(job.model, wine).attributions.shape == (1, 13)
+    long = client.jobs.explain(job.model, wine, max_evaluations=1_000)
+    assert long.wait(timeout_s=120).state is JobState.SUCCEEDED, long.job.reason
+    assert long.result().arrays["attributions"].shape == (1, 13)
 
 
 def test_each_stops_well_when_asked(

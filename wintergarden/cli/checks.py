@@ -18,6 +18,7 @@ from wintergarden.cli.local.ports import DEFAULT_PORT, HOST, METRICS_OFFSET, is_
 from wintergarden.errors import WintergardenError
 
 _ENOUGH_DISK_BYTES = 2 << 30
+_WORKERS = {"train": "python -m trainer", "explain": "python -m services.explanation.worker"}
 
 
 class Verdict(StrEnum):
@@ -202,6 +203,24 @@ def _host(patient: Patient) -> _Results:
     yield Verdict.OK, f"{os.cpu_count()} cores, load {load:.1f}, {socket.gethostname()}", ""
 
 
+def _workers(patient: Patient) -> _Results:
+    if not _health(patient.address):
+        yield Verdict.SKIPPED, "asked of a gateway that is serving", ""
+        return
+    from wintergarden.client import Client
+
+    with Client(patient.address, retry_for_s=0) as client:
+        found = client.jobs.workers()
+    for worker in found.workers:
+        yield Verdict.OK, f"{worker.name} takes {', '.join(worker.routes)}", ""
+    taken = {route for worker in found.workers for route in worker.routes}
+    for route, command in _WORKERS.items():
+        if route not in taken:
+            waiting = found.queued.get(route, 0)
+            verdict = Verdict.BAD if waiting else Verdict.NOTE
+            yield verdict, f"nobody takes jobs of {route!r}; {waiting} wait", f"start `{command}`"
+
+
 _CHECKS: tuple[Callable[[Patient], _Results], ...] = (
     _python,
     _packages,
@@ -214,6 +233,7 @@ _CHECKS: tuple[Callable[[Patient], _Results], ...] = (
     _model_store,
     _ports,
     _address,
+    _workers,
 )
 
 

@@ -242,6 +242,26 @@ def test_a_request_that_is_another_is_not_answered(work: Job) -> None:
         work.run()
 
 
+@pytest.mark.parametrize(
+    ("examples", "targets", "reason"),
+    [
+        ([60, 10], [], "examples 60 to 69: model 'table' version 1 has 64, 0 to 63"),
+        ([64, 0], [], "examples 64 to 63"),
+        ([0, 4], [7], "targets: 7 is not among 0 to 2"),
+        ([0, 4], [1, 2], "2 targets for 4 rows"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(
+    work: Job, examples: list[int], targets: list[int], reason: str
+) -> None:
+    request = pb.SubmitExplanationRequest()
+    request.explain.method = "saliency"
+    request.explain.targets.extend(targets)
+    work.put(request)
+    with pytest.raises(InvalidArgument, match=reason):
+        work.run(examples=examples, method="saliency")
+
+
 def test_what_is_too_large_is_refused_before_it_begins(work: Job) -> None:
     control = Control()
     with pytest.raises(InvalidArgument, match="9216 bytes; 9000 are allowed in one job"):
