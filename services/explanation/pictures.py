@@ -21,6 +21,7 @@ from services.explanation.render.style import Caption, is_image
 from wintergarden.store import Manifest
 
 MAX_PICTURES = 16
+_GRADIENTS = frozenset({"saliency", "smooth_grad", "guided_backprop", "deconvnet"})
 _SIZES = {"linf": "largest change of any element (L∞)", "l2": "length of the change (L2)"}
 _SYMBOLS = {"linf": "(L∞)", "l2": "(L2)"}
 _DIGEST_SHOWN = 12
@@ -97,14 +98,15 @@ def _explanation_picture(answer: Explanation, row: int) -> bytes:
     is_class = answer.manifest.task != "regression"
     what = f"{answer.head.space} of “{label}”" if is_class else "predicted value"
     has_players = bool(answer.player_values.size)
+    quantity = "gradient of" if answer.method in _GRADIENTS else "contribution to"
     caption = Caption(
         title=f"What speaks for “{label}”?" if is_class else "What makes this value?",
         subtitle=f"{_name(answer.manifest)}: {what} = {_number(answer.outputs[row])}",
-        legend=f"contribution to the {what}" if has_players else f"gradient of the {what}",
+        legend=f"{quantity} the {what}",
         notes=(*_sums(answer, row), _digest(answer.manifest)),
     )
     shape = answer.rows.shape[1:]
-    if is_image(shape):
+    if is_image(shape) and answer.attributions.shape == answer.rows.shape:
         planes = answer.attributions[row].reshape(-1, *shape[-2:])
         # A superpixel spans the channels and has one value; gradients of channels add up.
         attribution = planes[0] if has_players else planes.sum(axis=0)
@@ -120,7 +122,8 @@ def _explanation_picture(answer: Explanation, row: int) -> bytes:
 def _sums(answer: Explanation, row: int) -> list[str]:
     """The equation of additive attributions with its numbers."""
     if not answer.base_values.size:
-        return ["where a small change would move the output; not what the output is made of"]
+        note = "where a small change would move the output; not what the output is made of"
+        return [note] if answer.method in _GRADIENTS else []
     has_players = bool(answer.player_values.size)
     total = (answer.player_values if has_players else answer.attributions)[row].sum()
     gap, how = abs(answer.efficiency_gaps[row]), "every coalition"

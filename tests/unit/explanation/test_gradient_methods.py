@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from services.explanation.attribution_methods import ATTRIBUTIONS
 from services.explanation.attributions.expected_gradients import expected_gradients
 from services.explanation.attributions.grad_cam import enlarged
 from services.explanation.attributions.path import QUADRATURES, Quadrature
 from services.explanation.attributions.smooth_grad import smooth_grad
 from services.explanation.explain import ExplainQuery, Explanation, explain
 from services.explanation.methods import attribution
+from services.explanation.pictures import explanation_pictures
 from services.explanation.subject import Subject, Subjects
 from wintergarden.errors import InvalidArgument
 from wintergarden.runtime import RuntimeOptions
@@ -184,6 +186,14 @@ def test_lrp_is_conserved_as_far_as_biases_let_it(subject, lenet) -> None:
     plain = answer(subject, lenet, "input_x_gradient").attributions
     relevance = answer(subject, lenet, "lrp_epsilon").attributions
     assert np.corrcoef(plain.ravel(), relevance.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("method", [m.name for m in ATTRIBUTIONS if m.needs_gradient])
+def test_every_method_has_its_picture(subject, lenet, method: str) -> None:
+    """Also those that answer in the shape of a layer."""
+    ours = answer(subject, lenet, method, rows=lenet.images[:1], targets=())
+    (picture,) = explanation_pictures(ours)
+    assert picture.content.startswith(b"\x89PNG")
 
 
 def test_smooth_grad_is_the_gradient_without_noise_and_does_not_mix_rows(served, lenet) -> None:
