@@ -30,7 +30,7 @@ from trainer.zoo.resnet import ResNet18, ResNet50
 from trainer.zoo.segnet import SegNet
 from trainer.zoo.textcnn import TextCNN
 from trainer.zoo.vgg import VGG11, VGG13, VGG16, VGG19
-from wintergarden.errors import DataLoss, Unsupported
+from wintergarden.errors import DataLoss, InvalidArgument, Unsupported
 from wintergarden.runtime import RuntimeOptions, open_session
 
 NAMES = sorted(registry.architectures())
@@ -188,6 +188,15 @@ def test_its_hyperparameters_explain_themselves(name: str) -> None:
     for field, described in schema["properties"].items():
         assert described["description"], field
         assert "default" in described, field
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_wrong_is_refused_with_what_is_allowed(name: str) -> None:
+    hyperparameters = registry.find(name).hyperparameters
+    for field in hyperparameters.model_fields:
+        with pytest.raises(InvalidArgument, match=f"'{field}.*: got .*; allowed is ") as caught:
+            hyperparameters.parse({field: {"not": "this"}})
+        assert not caught.value.message.endswith("allowed is ")
 
 
 @pytest.mark.parametrize("name", NAMES)
