@@ -268,9 +268,9 @@ def _examples(subject: Subject, examples: Sequence[int]) -> tuple[Array, Array |
     every = check_rows(subject, reference.inputs[subject.input.name])
     end = start + count if count else len(every)
     if not start < end <= len(every):
+        asked = f"{start} to {end - 1}" if start < end else f"from {start} on"
         raise InvalidArgument(
-            f"examples {start} to {end - 1}: {subject.label} has {len(every)}, 0 to "
-            f"{len(every) - 1}",
+            f"examples {asked}: {subject.label} has {len(every)}, 0 to {len(every) - 1}",
             "examples",
         )
     labels = None if reference.labels is None else reference.labels[start:end]

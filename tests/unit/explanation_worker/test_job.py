@@ -246,7 +246,7 @@ def test_a_request_that_is_another_is_not_answered(work: Job) -> None:
     ("examples", "targets", "reason"),
     [
         ([60, 10], [], "examples 60 to 69: model 'table' version 1 has 64, 0 to 63"),
-        ([64, 0], [], "examples 64 to 63"),
+        ([64, 0], [], "examples from 64 on: model 'table' version 1 has 64, 0 to 63"),
         ([0, 4], [7], "targets: 7 is not among 0 to 2"),
         ([0, 4], [1, 2], "2 targets for 4 rows"),
     ],
