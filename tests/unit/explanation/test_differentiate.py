@@ -13,6 +13,7 @@ from torch import nn
 
 from services.explanation.backprop import cotangent_name, differentiate, gradient_name
 from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.runtime import RuntimeOptions, open_session
 
 
 def run(model: onnx.ModelProto, **feeds: np.ndarray) -> dict[str, np.ndarray]:
@@ -203,6 +204,84 @@ def test_old_opsets_are_lifted() -> None:
     model = graph_model(nodes, VECTOR, {"y": FLOAT}, opset=11)
     answers = run(differentiate(model, "x"), x=np.ones(4, "f"), **{"y.cotangent": np.float32([8])})
     np.testing.assert_array_equal(answers["x.gradient"], [2, 2, 2, 2])
+
+
+def network_of(opset: int, elem_type: int = FLOAT) -> onnx.ModelProto:
+    """Operators whose form changed between operator sets, in the form of `opset`."""
+    axes_are_inputs = {
+        "ReduceMean": 18,
+        "ReduceSum": 13,
+        "Squeeze": 13,
+        "Unsqueeze": 13,
+        "Split": 13,
+    }
+    dtype = helper.tensor_dtype_to_np_dtype(elem_type)
+    constants = {
+        "w": np.linspace(-1, 1, 36).reshape(4, 1, 3, 3).astype(dtype),
+        "low": np.array(0, dtype), "high": np.array(3, dtype),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "shape": np.array([0, 32]),
+        "scales": np.float32([1, 1, 2, 2]), "roi": np.zeros(0, np.float32),
+    }  # fmt: skip
+
+    def reduced(operator: str, x: str, y: str, axes: list[int], **more: int) -> onnx.NodeProto:
+        name = "split" if operator == "Split" else "axes"
+        outputs = y.split()
+        if opset < axes_are_inputs[operator]:
+            return helper.make_node(operator, [x], outputs, **{name: axes}, **more)
+        constants[f"{y}_{name}"] = np.array(axes)
+        return helper.make_node(operator, [x, f"{y}_{name}"], outputs, **more)
+
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("Conv", ["padded", "w"], ["c"]),
+        helper.make_node("Clip", ["c", "low", "high"], ["clipped"]),
+        helper.make_node("Resize", ["clipped", "roi", "scales"], ["big"], mode="nearest",
+                         coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        helper.make_node("MaxPool", ["big"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Dropout", ["pooled"], ["kept"]),
+        reduced("Split", "kept", "first second", [1, 3], axis=1),
+        reduced("ReduceMean", "second", "mean", [1], keepdims=1),
+        helper.make_node("Add", ["first", "mean"], ["sum"]),
+        reduced("Squeeze", "sum", "flat", [1]),
+        reduced("Unsqueeze", "flat", "again", [1]),
+        reduced("ReduceSum", "again", "logits", [1, 2], keepdims=0),
+        helper.make_node("Softmax", ["logits"], ["y"], axis=1),
+    ]  # fmt: skip
+    return graph_model(
+        nodes, {"x": (elem_type, ["n", 1, 4, 4])}, {"y": elem_type}, constants, opset
+    )
+
+
+def network_by_hand(x: torch.Tensor) -> torch.Tensor:
+    weight = torch.tensor(np.linspace(-1, 1, 36).reshape(4, 1, 3, 3))
+    clipped = nn.functional.conv2d(x, weight, padding=1).clamp(0, 3)
+    pooled = nn.functional.max_pool2d(nn.functional.interpolate(clipped, scale_factor=2), 4)
+    return (pooled[:, :1] + pooled[:, 1:].mean(1, keepdim=True)).sum((1, 2)).softmax(1)
+
+
+@pytest.mark.parametrize("opset", range(11, 24))
+def test_every_opset_from_11_on(opset: int) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 1, 4, 4)).astype("f")
+    weights = np.random.default_rng(1).standard_normal((3, 2)).astype("f")
+    leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    (network_by_hand(leaf) * torch.tensor(weights)).sum().backward()
+    answers = run(differentiate(network_of(opset), "x"), x=x, **{"y.cotangent": weights})
+    np.testing.assert_allclose(answers["x.gradient"], leaf.grad, atol=1e-6)
+
+
+def test_double_precision_where_there_are_kernels_and_a_typed_error_where_not() -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Tanh", ["h"], ["y"])]
+    double = {"x": (TensorProto.DOUBLE, ["n", 3])}
+    w = np.random.default_rng(0).standard_normal((3, 2))
+    derived = differentiate(graph_model(nodes, double, {"y": TensorProto.DOUBLE}, {"w": w}), "x")
+    x, weights = np.array([[0.1, -0.5, 1]]), np.array([[2.0, 1.0]])
+    leaf = torch.tensor(x, requires_grad=True)
+    ((leaf @ torch.tensor(w)).tanh() * torch.tensor(weights)).sum().backward()
+    answers = run(derived, x=x, **{"y.cotangent": weights})
+    np.testing.assert_allclose(answers["x.gradient"], leaf.grad, rtol=1e-12)
+    derived = differentiate(network_of(20, TensorProto.DOUBLE), "x")
+    with pytest.raises(Unsupported, match="cannot run this model"):
+        open_session(derived.SerializeToString(), RuntimeOptions(device="cpu"))
 
 
 def test_half_precision() -> None:
