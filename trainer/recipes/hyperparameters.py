@@ -200,6 +200,12 @@ class ImageClassificationHyperparameters(ClassificationHyperparameters):
 
     augment: bool = True
     """Train on randomly rotated, scaled, sheared and shifted images."""
+    adversarial_epsilon: float = Field(default=0.0, ge=0, le=1e6)
+    """Train on images that were moved against the network, each value by at most so much, in the
+    images' own units (Madry et al. 2018); 0 leaves them."""
+    adversarial_steps: int = Field(default=1, ge=1, le=1000)
+    """Of the ascent that moves them: 1 is FGSM from a random point (Wong et al. 2020), more is
+    PGD, stronger and as many times as slow."""
 
 
 class SegmentationHyperparameters(ImageClassificationHyperparameters):

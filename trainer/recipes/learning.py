@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainer.data.dataset import Dataset, Split
+from trainer.recipes.adversary import Adversary
 from trainer.recipes.augmentation import draw_affine, warped
 from trainer.recipes.device import autocast_dtype
 from trainer.recipes.hyperparameters import (
@@ -64,10 +66,16 @@ class Learner:
         self._replica = ranks.replicate(run.network)
         self._parameters = list(run.network.parameters())
         self._dtype = autocast_dtype(hyperparameters.precision, self._device)
-        self._is_augmented = (
-            isinstance(hyperparameters, ImageClassificationHyperparameters)
-            and hyperparameters.augment
-        )
+        self._is_augmented = False
+        self._adversary: Adversary | None = None
+        if isinstance(hyperparameters, ImageClassificationHyperparameters):
+            self._is_augmented = hyperparameters.augment
+            if hyperparameters.adversarial_epsilon:
+                self._adversary = Adversary(
+                    hyperparameters.adversarial_epsilon,
+                    hyperparameters.adversarial_steps,
+                    dataset.info.value_range,
+                )
 
     def learn(self, indices: Tensor) -> None:
         """One step on the examples of these indices, (N,); those of all ranks together."""
@@ -77,6 +85,10 @@ class Learner:
         if self._is_augmented:  # drawn for all, so that an example's do not depend on the ranks
             generator = generator_of(self._seed, "augmentation", run.step)
             maps = draw_affine(len(indices), generator)
+        starts = None
+        if self._adversary is not None:
+            generator = generator_of(self._seed, "adversary", run.step)
+            starts = self._adversary.starts(len(indices), self._examples.shape, generator)
         share = torch.arange(len(indices)).tensor_split(ranks.count)[ranks.rank]
         parts = [part for part in share.tensor_split(self._hyperparameters.accumulate) if len(part)]
         # A rank that got none of a last, short batch computes an example that counts nothing:
@@ -87,27 +99,43 @@ class Learner:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for number, part in enumerate(parts, start=1):
             with ranks.local(self._replica) if number < len(parts) else nullcontext():
-                loss = self._loss(indices[part], None if maps is None else maps[part]) * weight
+                loss = weight * self._loss(
+                    indices[part],
+                    None if maps is None else maps[part],
+                    None if starts is None else starts[part],
+                )
                 # Gradients become the ranks' mean: their sum is what belongs to the batch's mean.
                 run.scaler.scale(loss * (ranks.count / len(indices))).backward()
             loss_sum += loss.detach()
         self._step()
         run.end_step(loss_sum)
 
-    def _loss(self, indices: Tensor, maps: Tensor | None) -> Tensor:
+    def _loss(self, indices: Tensor, maps: Tensor | None, starts: Tensor | None) -> Tensor:
         """Summed over the examples; auxiliary heads' is added, weighted (Szegedy 2015, §5)."""
         inputs, targets = self._examples.take(indices)
         if maps is not None:
             maps = maps.to(self._device, non_blocking=True)
             inputs, targets = warped(inputs, maps), self._task.warped(targets, maps)
-        inputs = self._preprocessing(inputs)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            answers = self._replica(inputs)
+        if self._adversary is not None and starts is not None:
+            starts = starts.to(self._device, non_blocking=True)
+            inputs = self._adversary.move(
+                self._run.network,
+                lambda moved: self._judge(self._answers(self._run.network, moved).float(), targets),
+                inputs,
+                starts,
+            )
+        answers = self._answers(self._replica, inputs)
         answer, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
         loss = self._judge(answer.float(), targets)
         for other in auxiliary:
             loss = loss + self._auxiliary_weight * self._judge(other.float(), targets)
         return loss
+
+    def _answers(self, network: nn.Module, inputs: Tensor) -> Any:
+        """What the network says of raw inputs; several where it has auxiliary heads."""
+        inputs = self._preprocessing(inputs)
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+            return network(inputs)
 
     def _step(self) -> None:
         run = self._run
@@ -125,6 +153,11 @@ class _Examples:
     def __init__(self, split: Split, task: Task, device: torch.device) -> None:
         self._inputs, self._targets = torch.from_numpy(split.inputs), task.targets(split.labels)
         self._device = device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example's input."""
+        return tuple(self._inputs.shape[1:])
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The examples of these indices and their targets, on the device."""
