@@ -136,6 +136,8 @@ def _understand(order: TrainingOrder) -> _Assignment:
     check_conditions(parse_conditions(order.promote), order.variants)
     device = choose_device(order.device, 0, order.processes)
     dataset, source = load(order.dataset, datasets), None
+    if architecture.is_fixed:
+        return _Assignment(order, architecture, hyperparameters, dataset, device, source)
     create_task(dataset, hyperparameters)  # refuses what the task has no use for
     if hyperparameters.init_from:
         source = find_source(hyperparameters.init_from, open_store(order.store_uri), datasets)

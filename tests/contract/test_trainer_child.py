@@ -118,6 +118,17 @@ def test_an_order_without_sense_is_refused() -> None:
 LONG = {"hyperparameters": {"epochs": 10_000}}
 
 
+def test_what_has_nothing_to_learn_is_published_like_the_rest(tmp_path: Path) -> None:
+    fixed = {"architecture": "convolution", "dataset": "digits", "model": "edges"}
+    with child(order(tmp_path, **fixed, hyperparameters={"mode": "same"})) as trainer:
+        trainer.hear("publish?")
+        trainer.send({"publish": True})
+        assert trainer.hear("result")["model"] == "edges"
+        assert trainer.process.wait(60) == 0
+    artefact = open_store(str(tmp_path)).fetch("edges", 1)
+    assert [output.name for output in artefact.manifest.outputs] == ["feature_map"]
+
+
 @pytest.mark.parametrize("how", ["cancel", "terminate", "lease", "hang up"])
 def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
     with child(order(tmp_path, **LONG)) as trainer:
