@@ -190,8 +190,9 @@ def evaluate_robustness(
     *,
     norm: Norm = "linf",
     parameters: Numbers = NO_NUMBERS,
+    examples_of: Subject | None = None,
 ) -> Robustness:
-    """Accuracy of the attacked model over its held-out reference examples.
+    """Accuracy of the attacked model over held-out reference examples: its own, or another's.
 
     A method that looks for the smallest change runs once: a row holds at every radius below its
     distance.
@@ -207,11 +208,12 @@ def evaluate_robustness(
     radii = epsilons or default_radii(subject)
     box = box_of(subject)
     balls = tuple(Ball(radius, box, norm) for radius in radii)
-    reference = subject.reference()
+    owner = examples_of or subject
+    reference = owner.reference()
     if reference.labels is None:
-        raise FailedPrecondition(f"the reference examples of {subject.label} have no labels")
+        raise FailedPrecondition(f"the reference examples of {owner.label} have no labels")
     count = max_examples or len(reference.labels)
-    rows = check_rows(subject, reference.inputs[subject.input.name])[:count]
+    rows = check_rows(subject, reference.inputs[owner.input.name])[:count]
     labels = reference.labels[:count].astype(np.int64)
     head = subject.logits_head("")
     logits = subject.outputs(rows, head)

@@ -14,7 +14,7 @@ from services.explanation.attack import Adversarial, Robustness
 from services.explanation.explain import Explanation
 from services.explanation.render.bars import bars
 from services.explanation.render.bubbles import Bubble, bubbles
-from services.explanation.render.curve import curve
+from services.explanation.render.curve import curves
 from services.explanation.render.heat_map import heat_map
 from services.explanation.render.panda import Verdict, panda
 from services.explanation.render.style import Caption, is_image
@@ -54,8 +54,8 @@ def adversarial_pictures(answer: Adversarial) -> list[Picture]:
     ]
 
 
-def robustness_pictures(answer: Robustness) -> list[Picture]:
-    """The curve."""
+def robustness_pictures(answer: Robustness, beside: Robustness | None = None) -> list[Picture]:
+    """The curve, or two."""
     caption = Caption(
         title=f"Accuracy under {answer.method.upper()}",
         subtitle=f"{_name(answer.manifest)}, {answer.examples} held-out examples",
@@ -63,7 +63,8 @@ def robustness_pictures(answer: Robustness) -> list[Picture]:
         notes=(_digest(answer.manifest),),
     )
     radii = [ball.epsilon for ball in answer.balls]
-    return [Picture(f"robustness-{answer.method}.png", curve(radii, answer.accuracies, caption))]
+    lines = {_name(curve.manifest): curve.accuracies for curve in (answer, beside) if curve}
+    return [Picture(f"robustness-{answer.method}.png", curves(radii, lines, caption))]
 
 
 def analysis_pictures(models: Sequence[Analysis]) -> list[Picture]:

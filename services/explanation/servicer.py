@@ -142,7 +142,20 @@ class Servicer:
                 norm=norm_of(request),
                 parameters=settle(method.name, method.parameters, request.parameters),
             )
-            pictures = robustness_pictures(answer) if request.render else []
+            beside = None
+            if request.beside:
+                other = self._subjects.open(request.beside, 0, _checkpoint(call))
+                beside = evaluate_robustness(
+                    method.name,
+                    method.perturb,
+                    other,
+                    [ball.epsilon for ball in answer.balls],
+                    request.max_examples,
+                    norm=norm_of(request),
+                    parameters=settle(method.name, method.parameters, request.parameters),
+                    examples_of=subject,
+                )
+            pictures = robustness_pictures(answer, beside) if request.render else []
         return pb.EvaluateRobustnessResponse(
             model=_identity(answer.manifest),
             method=method.name,
@@ -151,6 +164,8 @@ class Servicer:
             examples=answer.examples,
             units=answer.balls[0].box.units,
             norm=answer.balls[0].norm,
+            beside=None if beside is None else _identity(beside.manifest),
+            accuracies_beside=() if beside is None else beside.accuracies,
             pictures=_messages(pictures),
         )
 

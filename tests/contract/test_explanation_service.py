@@ -317,6 +317,14 @@ def test_models_are_analysed_together(room: Room) -> None:
         room.client.analyse([])
 
 
+def test_two_models_are_attacked_over_the_same_examples(room: Room) -> None:
+    answer = room.client.robustness("linear", epsilons=[0, 0.2], beside="linear", render=True)
+    assert answer.beside.name == "linear"
+    np.testing.assert_array_equal(answer.accuracies, answer.accuracies_beside)
+    with pytest.raises(NotFound, match="nothing"):
+        room.client.robustness("linear", epsilons=[0], beside="nothing")
+
+
 def test_robustness_falls_from_the_clean_accuracy(room: Room) -> None:
     answer = room.client.robustness("linear", render=True)
     assert answer.examples == 50

@@ -194,6 +194,13 @@ def robustness(
     examples: Annotated[
         int, typer.Option(min=0, help="At most so many held-out examples; 0: all.")
     ] = 0,
+    beside: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Another model, attacked over the same examples: one trained adversarially, say.",
+        ),
+    ] = "",
     version: Version = 0,
     pictures: PicturesDirectory = None,
     as_job: AsJob = False,
@@ -210,8 +217,11 @@ def robustness(
       wintergarden robustness lenet5-mnist-5k
       wintergarden robustness lenet5-mnist-5k -m pgd --set steps=20 --pictures demo
       wintergarden robustness lenet5-mnist-5k -e 0 -e 0.1 -e 0.2 -e 0.3 --pictures demo
+      wintergarden robustness lenet5-mnist-5k --beside hardened -m pgd --pictures demo
     """
     numbers = read_numbers(settings)
+    if as_job and beside:
+        raise typer.BadParameter("--beside compares at once; submit a --job for each model")
     with session(address) as client:
         if as_job:
             handle = client.jobs.robustness(
@@ -236,6 +246,7 @@ def robustness(
                 parameters=numbers,
                 version=version,
                 max_examples=examples,
+                beside=beside,
                 render=pictures is not None,
             )
     saved = save_pictures(result.pictures, pictures)
@@ -246,9 +257,19 @@ def robustness(
         f"[bold]{result.model.name}[/] version {result.model.version}, {result.method}, "
         f"{result.examples} held-out examples"
     )
-    listed = table(f"ε ({result.units or 'input units'}) ›", "accuracy ›", "")
-    for radius, accuracy in zip(result.epsilons, result.accuracies, strict=True):
-        listed.add_row(f"{radius:g}", f"{accuracy:.1%}", "█" * round(30 * accuracy))
+    others = result.accuracies_beside
+    heading = f"ε ({result.units or 'input units'}) ›"
+    if others is None:
+        listed = table(heading, "accuracy ›", "")
+    else:
+        listed = table(heading, "accuracy ›", "", f"{escape(beside)} ›", "")
+    for index, (radius, accuracy) in enumerate(
+        zip(result.epsilons, result.accuracies, strict=True)
+    ):
+        cells = [f"{radius:g}", f"{accuracy:.1%}", "█" * round(20 * accuracy)]
+        if others is not None:
+            cells += [f"{others[index]:.1%}", "[green]" + "█" * round(20 * others[index]) + "[/]"]
+        listed.add_row(*cells)
     people.print(listed)
     for file in saved:
         people.print(f"wrote {file}")

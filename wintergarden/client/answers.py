@@ -52,7 +52,11 @@ def as_array(tensor: tensor_pb2.Tensor) -> Array:
 
 
 def identity(response: Any) -> ModelIdentity:
-    return ModelIdentity(response.model.name, response.model.version, response.model.digest)
+    return identity_of(response.model)
+
+
+def identity_of(message: Any) -> ModelIdentity:
+    return ModelIdentity(message.name, message.version, message.digest)
 
 
 def pictures(response: Any) -> tuple[Picture, ...]:

@@ -16,6 +16,7 @@ from wintergarden.client.answers import (
     as_array,
     as_tensor,
     identity,
+    identity_of,
     pictures,
 )
 from wintergarden.client.call import Call, Flow
@@ -60,7 +61,10 @@ class Attack:
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """Accuracy under attack, `accuracies[i]` at radius `epsilons[i]`."""
+    """Accuracy under attack, `accuracies[i]` at radius `epsilons[i]`.
+
+    `accuracies_beside` are those of the other model `beside`, where one was named.
+    """
 
     model: ModelIdentity
     method: str
@@ -70,6 +74,8 @@ class Robustness:
     norm: str
     units: str
     pictures: tuple[Picture, ...]
+    beside: ModelIdentity | None = None
+    accuracies_beside: Array | None = None
 
 
 def attack(
@@ -194,10 +200,14 @@ def robustness(
     parameters: Mapping[str, float] | None = None,
     version: int = 0,
     max_examples: int = 0,
+    beside: str = "",
     render: bool = False,
     timeout_s: float = 600.0,
 ) -> Flow[Robustness]:
-    """Accuracy against epsilon over the model's own held-out examples; 0 examples: all."""
+    """Accuracy against epsilon over the model's own held-out examples; 0 examples: all.
+
+    `beside` names another model to be attacked over the same examples in the same way.
+    """
     request = pb.EvaluateRobustnessRequest(
         model_name=model,
         model_version=version,
@@ -206,6 +216,7 @@ def robustness(
         norm=norm,
         parameters=parameters or {},
         max_examples=max_examples,
+        beside=beside,
         render=render,
     )
     response = yield Call(_METHODS["EvaluateRobustness"], request, timeout_s)
@@ -218,4 +229,6 @@ def robustness(
         norm=response.norm,
         units=response.units,
         pictures=pictures(response),
+        beside=identity_of(response.beside) if beside else None,
+        accuracies_beside=np.array(response.accuracies_beside) if beside else None,
     )

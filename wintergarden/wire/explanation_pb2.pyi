@@ -218,7 +218,7 @@ class AttackResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., output_name: _Optional[str] = ..., norm: _Optional[str] = ..., distances_l2: _Optional[_Iterable[float]] = ..., queries: _Optional[_Iterable[int]] = ..., gradients: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EvaluateRobustnessRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "epsilons", "max_examples", "render", "norm", "parameters")
+    __slots__ = ("model_name", "model_version", "method", "epsilons", "max_examples", "render", "norm", "parameters", "beside")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +234,7 @@ class EvaluateRobustnessRequest(_message.Message):
     RENDER_FIELD_NUMBER: _ClassVar[int]
     NORM_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
@@ -242,10 +243,11 @@ class EvaluateRobustnessRequest(_message.Message):
     render: bool
     norm: str
     parameters: _containers.ScalarMap[str, float]
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., epsilons: _Optional[_Iterable[float]] = ..., max_examples: _Optional[int] = ..., render: bool = ..., norm: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    beside: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., epsilons: _Optional[_Iterable[float]] = ..., max_examples: _Optional[int] = ..., render: bool = ..., norm: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ..., beside: _Optional[str] = ...) -> None: ...
 
 class EvaluateRobustnessResponse(_message.Message):
-    __slots__ = ("model", "method", "epsilons", "accuracies", "examples", "units", "pictures", "norm")
+    __slots__ = ("model", "method", "epsilons", "accuracies", "examples", "units", "pictures", "norm", "beside", "accuracies_beside")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     EPSILONS_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +256,8 @@ class EvaluateRobustnessResponse(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
     NORM_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
+    ACCURACIES_BESIDE_FIELD_NUMBER: _ClassVar[int]
     model: _tensor_pb2.ModelIdentity
     method: str
     epsilons: _containers.RepeatedScalarFieldContainer[float]
@@ -262,7 +266,9 @@ class EvaluateRobustnessResponse(_message.Message):
     units: str
     pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
     norm: str
-    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., epsilons: _Optional[_Iterable[float]] = ..., accuracies: _Optional[_Iterable[float]] = ..., examples: _Optional[int] = ..., units: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., norm: _Optional[str] = ...) -> None: ...
+    beside: _tensor_pb2.ModelIdentity
+    accuracies_beside: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., epsilons: _Optional[_Iterable[float]] = ..., accuracies: _Optional[_Iterable[float]] = ..., examples: _Optional[int] = ..., units: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., norm: _Optional[str] = ..., beside: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., accuracies_beside: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SubmitExplanationRequest(_message.Message):
     __slots__ = ("explain", "attack", "robustness", "examples", "request_id", "priority", "max_seconds", "max_memory_mb")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import PercentFormatter
 
 from services.explanation.render.style import (
     BAD,
     FAINT,
+    GOOD,
     INK,
+    LOWERS,
     MUTED,
     Caption,
     figure,
@@ -19,13 +21,19 @@ from services.explanation.render.style import (
     write,
 )
 
+_COLOURS = (BAD, GOOD, LOWERS, MUTED)
 
-def curve(
-    epsilons: Sequence[float],
-    accuracies: Sequence[float],
-    caption: Caption,
+
+def curves(
+    epsilons: Sequence[float], lines: Mapping[str, Sequence[float]], caption: Caption
 ) -> bytes:
-    """A line from the clean accuracy downwards, each point with its number."""
+    """A line from the clean accuracy downwards, each point with its number; or several, named.
+
+    Args:
+        epsilons: Radii.
+        lines: Accuracies at the radii, by what is attacked; at most four.
+        caption: The words.
+    """
     bottom = 0.75 + 0.2 * len(caption.notes)
     sheet = figure(7.2, bottom + 3.2 + 1.05)
     write(sheet, caption)
@@ -33,15 +41,22 @@ def curve(
     plain_axes(axes)
     axes.grid(axis="y", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
-    points = sorted(zip(epsilons, accuracies, strict=True))
-    x, y = [e for e, _ in points], [a for _, a in points]
-    axes.fill_between(x, y, color=BAD, alpha=0.08, linewidth=0)
-    axes.plot(x, y, color=BAD, linewidth=2, marker="o", markersize=6, markeredgecolor="white")
-    for epsilon, accuracy in points:
-        axes.annotate(
-            f"{accuracy:.1%}", (epsilon, accuracy), textcoords="offset points", xytext=(5, 7),
-            size=9, color=INK,
+    x = sorted(epsilons)
+    for colour, (name, accuracies) in zip(_COLOURS, lines.items(), strict=False):
+        points = sorted(zip(epsilons, accuracies, strict=True))
+        y = [accuracy for _, accuracy in points]
+        axes.fill_between(x, y, color=colour, alpha=0.08, linewidth=0)
+        axes.plot(
+            x, y, color=colour, linewidth=2, marker="o", markersize=6, markeredgecolor="white",
+            label=name,
         )  # fmt: skip
+        for epsilon, accuracy in points:
+            axes.annotate(
+                f"{accuracy:.1%}", (epsilon, accuracy), textcoords="offset points", xytext=(5, 7),
+                size=9, color=INK if len(lines) == 1 else colour,
+            )  # fmt: skip
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=9, loc="lower left")
     span = (x[-1] - x[0]) or 1.0
     axes.set_xlim(x[0] - 0.02 * span, x[-1] + 0.08 * span)
     axes.set_ylim(0, 1.09)

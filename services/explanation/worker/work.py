@@ -209,6 +209,8 @@ class _Curve:
     """One radius is a block."""
 
     def __init__(self, request: pb.EvaluateRobustnessRequest, subject: Subject) -> None:
+        if request.beside:
+            raise InvalidArgument("a job's curve is of one model; submit one for each", "beside")
         self._subject = subject
         self._method = attack_method(request.method)
         self._max_examples = request.max_examples

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from services.explanation.render.bars import SHOWN, bars
-from services.explanation.render.curve import curve
+from services.explanation.render.curve import curves
 from services.explanation.render.heat_map import heat_map
 from services.explanation.render.panda import Verdict, panda
 from services.explanation.render.style import Caption, is_image
@@ -70,7 +70,9 @@ def test_bars(count: int, sign: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_curve(count: int) -> None:
-    opened(curve(np.linspace(0.3, 0, count), rng.random(count), CAPTION))
+    radii = np.linspace(0.3, 0, count)
+    opened(curves(radii, {"one": rng.random(count)}, CAPTION))
+    opened(curves(radii, {"one": rng.random(count), "$other": rng.random(count)}, CAPTION))
 
 
 def test_words_are_taken_literally() -> None:
