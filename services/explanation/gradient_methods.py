@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from services.explanation.attributions.smooth_grad import smooth_grad
 from services.explanation.background import choose_background
 from services.explanation.explain import MAX_EVALUATIONS, ExplainQuery, Explanation
 from services.explanation.heads import Head
+from services.explanation.inputs import check_rows
 from services.explanation.parameters import Numbers, Parameter, settle
 from services.explanation.subject import Subject
-from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.errors import InvalidArgument, InvalidTensor, Unsupported
 
 FIRST_STEPS, MOST_STEPS = 16, 1024
 """Of automatic steps: the first try and the last."""
@@ -56,14 +57,22 @@ class Task:
     targets: Array
     numbers: Numbers
 
-    @property
+    @cached_property
+    def layer(self) -> str:
+        """For tokens, the embedding; "" where gradients go to the input itself."""
+        subject = self.subject
+        return subject.embedding(self.query.layer) if subject.is_of_tokens else ""
+
+    @cached_property
     def rows(self) -> Array:
-        return self.query.rows
+        """[N, …]: the input, or what its tokens look up."""
+        rows = self.query.rows
+        return self.subject.embedded(rows, self.layer) if self.layer else rows
 
     @property
     def weights(self) -> Array:
         """[N, K], one-hot."""
-        return one_hot(self.targets, self.outputs.shape[1], self.rows.dtype)
+        return one_hot(self.targets, self.outputs.shape[1], self.outputs.dtype)
 
     @property
     def values(self) -> Array:
@@ -71,16 +80,48 @@ class Task:
         picked = np.take_along_axis(self.outputs, self.targets[:, None], axis=1)[:, 0]
         return picked.astype(np.float64)
 
-    def gradient(self, rule: str = "gradient") -> Gradient:
-        return lambda rows, weights: self.subject.gradient(rows, weights, self.head, rule)
+    def gradient(self, rule: str = "gradient", chosen: Array | None = None) -> Gradient:
+        """Of the rows, or of those `chosen`; points come as repetitions of all of them."""
+        if not self.layer:
+            return lambda rows, weights: self.subject.gradient(rows, weights, self.head, rule)
+        tokens = self.query.rows if chosen is None else self.query.rows[chosen]
+        return lambda rows, weights: self._at(rows, tokens, weights, rule)[1]
 
-    def baselines(self) -> tuple[Array, str, Array]:
-        """The background [B, …], what it is, and the mean of its outputs by target, [N]."""
-        background = choose_background(
-            self.subject, self.query.background, self.query.background_summary
+    def _at(
+        self, rows: Array, tokens: Array, weights: Array, rule: str = "gradient"
+    ) -> tuple[Array, Array]:
+        repeated = np.concatenate([tokens] * (len(rows) // len(tokens)))
+        return self.subject.at_embedding(
+            rows, repeated, weights, head=self.head, layer=self.layer, rule=rule
         )
-        outputs = self.subject.outputs(background.rows, self.head).mean(0, dtype=np.float64)
-        return background.rows, background.description, outputs[self.targets]
+
+    def baselines(self, summary: str = "") -> tuple[Array, str, Array]:
+        """The background [B, …], what it is, and the mean of its outputs by target, [N]."""
+        query = self.query
+        if not self.layer:
+            background = choose_background(
+                self.subject, query.background, query.background_summary or summary
+            )
+            outputs = self.subject.outputs(background.rows, self.head).mean(0, dtype=np.float64)
+            return background.rows, background.description, outputs[self.targets]
+        rows, description = np.zeros_like(self.rows[:1]), "zeros in place of each embedding"
+        if query.background is not None:
+            given = check_rows(self.subject, query.background, field="background")
+            rows = self.subject.embedded(given, self.layer)
+            description = f"embeddings of {len(rows)} rows of the request"
+            if rows.shape[1:] != self.rows.shape[1:]:
+                raise InvalidTensor(
+                    f"background rows of {list(given.shape[1:])} tokens for rows of "
+                    f"{list(query.rows.shape[1:])}",
+                    "background",
+                )
+        values = [
+            self._at(np.broadcast_to(row, self.rows.shape).copy(), query.rows, self.weights)[0]
+            for row in rows
+        ]
+        means = np.mean(values, axis=0, dtype=np.float64)
+        picked = np.take_along_axis(means, self.targets[:, None], axis=1)[:, 0]
+        return rows, description, picked
 
     def bound(self, evaluations: int) -> None:
         """Refuse what would take for ever.
@@ -104,7 +145,15 @@ class Task:
         background: str = "",
         errors: Array | None = None,
     ) -> Explanation:
-        """The explanation; with base values also what is missing from the sum."""
+        """The explanation; with base values also what is missing from the sum.
+
+        Attributions of embeddings are added up for each token.
+        """
+        if self.layer and attributions.shape != self.query.rows.shape:
+            extra = tuple(range(self.query.rows.ndim, attributions.ndim))
+            attributions = attributions.sum(axis=extra)
+            if errors is not None:
+                errors = np.sqrt((errors**2).sum(axis=extra))
         nothing = np.zeros((len(self.rows), 0))
         sums = attributions.reshape(len(attributions), -1).sum(axis=1, dtype=np.float64)
         base = np.zeros(0) if base_values is None else base_values
@@ -112,7 +161,7 @@ class Task:
             manifest=self.subject.manifest,
             method=self.method,
             head=self.head,
-            rows=self.rows,
+            rows=self.query.rows,
             targets=self.targets,
             outputs=self.values,
             attributions=attributions.astype(np.float64),
@@ -146,8 +195,12 @@ def attribution_of(name: str, run: Run, parameters: tuple[Parameter, ...]) -> Ca
 
 
 def by_rule(task: Task, rule: str) -> Explanation:
-    """What one backward pass tells."""
-    return task.answer(task.gradient(rule)(task.rows, task.weights), 2 * len(task.rows))
+    """What one backward pass tells; of tokens, how long the gradient by each embedding is."""
+    slopes = task.gradient(rule)(task.rows, task.weights)
+    if task.layer:
+        extra = tuple(range(task.query.rows.ndim, slopes.ndim))
+        slopes = np.sqrt((slopes.astype(np.float64) ** 2).sum(axis=extra))
+    return task.answer(slopes, 2 * len(task.rows))
 
 
 by_saliency = partial(by_rule, rule="gradient")
@@ -176,7 +229,11 @@ def by_integrated_gradients(task: Task) -> Explanation:
 
     def refine(steps: int, chosen: Array) -> tuple[Array, Array]:
         values = integrated_gradients(
-            task.gradient(), rows[chosen], background, weights[chosen], Quadrature.of(name, steps)
+            task.gradient(chosen=chosen),
+            rows[chosen],
+            background,
+            weights[chosen],
+            Quadrature.of(name, steps),
         )
         return values, change[chosen] - values.reshape(len(values), -1).sum(axis=1)
 
@@ -213,29 +270,26 @@ def by_expected_gradients(task: Task) -> Explanation:
     samples = int(task.numbers["samples"])
     task.bound(2 * len(task.rows) * samples)
     # An expectation needs the rows themselves, not their mean.
-    query = task.query
-    background = choose_background(
-        task.subject, query.background, query.background_summary or "sample"
-    )
-    outputs = task.subject.outputs(background.rows, task.head).mean(0, dtype=np.float64)
+    background, description, base_values = task.baselines("sample")
     attributions, errors = expected_gradients(
         task.gradient(),
         task.rows,
-        background.rows,
+        background,
         task.weights,
         samples=samples,
-        seed=query.seed,
+        seed=task.query.seed,
     )
     return task.answer(
         attributions,
-        2 * samples * len(task.rows) + len(background.rows),
-        base_values=outputs[task.targets],
-        background=background.description,
+        2 * samples * len(task.rows) + len(background),
+        base_values=base_values,
+        background=description,
         errors=errors,
     )
 
 
 def by_deep_shap(task: Task) -> Explanation:
+    _needs_numbers(task)
     background, description, base_values = task.baselines()
     task.bound(3 * len(task.rows) * len(background))
     attributions = deep_shap(
@@ -265,8 +319,9 @@ def by_guided_grad_cam(task: Task) -> Explanation:
 
 def by_layer_conductance(task: Task) -> Explanation:
     """In the shape of the layer."""
+    layer = _layer(task)
     background, description, _ = task.baselines()
-    layer, baseline = _layer(task), _one(background)
+    baseline = _one(background)
     steps = int(task.numbers["steps"])
     task.bound(2 * len(task.rows) * steps)
     weights = task.weights
@@ -288,8 +343,9 @@ def by_layer_conductance(task: Task) -> Explanation:
 
 def by_neuron_conductance(task: Task) -> Explanation:
     """Of one unit of the layer, in the shape of the input."""
+    layer = _layer(task)
     background, description, _ = task.baselines()
-    layer, baseline = _layer(task), _one(background)
+    baseline = _one(background)
     steps, unit = int(task.numbers["steps"]), int(task.numbers["unit"])
     task.bound(4 * len(task.rows) * steps)
     activations, _ = task.subject.layer(task.rows[:1], task.weights[:1], task.head, layer)
@@ -313,7 +369,16 @@ def by_neuron_conductance(task: Task) -> Explanation:
     )
 
 
+def _needs_numbers(task: Task) -> None:
+    if task.layer:
+        raise Unsupported(
+            f"{task.method} is for models of numbers; of tokens, integrated_gradients and the "
+            "other gradients by their embeddings are answered"
+        )
+
+
 def _layer(task: Task) -> str:
+    _needs_numbers(task)
     return task.subject.choose_layer(task.query.layer)
 
 

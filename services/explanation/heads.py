@@ -83,6 +83,32 @@ def exposing(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     return copy
 
 
+def cut(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """The model from an inner tensor on: that is an input of it, beside those it has."""
+    copy = exposing(model, tensor)
+    copy = copy if copy is not model else onnx.ModelProto.FromString(model.SerializeToString())
+    info = next(o for o in copy.graph.output if o.name == tensor)
+    copy.graph.input.append(info)
+    if tensor not in {o.name for o in model.graph.output}:
+        copy.graph.output.remove(info)
+    for node in copy.graph.node:
+        node.output[:] = [f"{name}.computed" if name == tensor else name for name in node.output]
+    return copy
+
+
+def embedding(model: onnx.ModelProto, tokens: str) -> str:
+    """The first float tensor that is looked up by the numbers of an input; "" without one."""
+    tables = {t.name for t in model.graph.initializer if t.data_type in _FLOAT_TYPES}
+    derived = {tokens}
+    for node in model.graph.node:
+        if node.op_type == "Gather" and node.input[0] in tables and node.input[1] in derived:
+            return str(node.output[0])
+        if node.op_type in ("Cast", "Identity", "Clip", "Max", "Min", "Where", "Unsqueeze"):
+            derived.update(node.output if derived.intersection(node.input) else ())
+    return ""
+
+
+_FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _FOLLOWS_CONVOLUTION = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu"})
 
 

@@ -19,6 +19,8 @@ from services.explanation.cache import ByteBoundedCache
 from services.explanation.heads import (
     Head,
     attacked_head,
+    cut,
+    embedding,
     explained_head,
     exposing,
     last_feature_maps,
@@ -102,25 +104,79 @@ class Subject:
             InvalidArgument: the input is not of a float type.
         """
         session = self._differentiated(self.input.name, rule, head.name)
-        return self._backward(session, rows, {cotangent_name(head.name): weights})[0]
+        feeds = {self.input.name: rows, cotangent_name(head.name): weights}
+        return self._backward(session, feeds, [gradient_name(self.input.name)])[0]
 
     def multipliers(self, rows: Array, baselines: Array, weights: Array, head: Head) -> Array:
         """DeepLIFT's between rows and baselines [R, …]; as `gradient`."""
         session = self._differentiated(self.input.name, "deeplift", head.name)
-        feeds = {cotangent_name(head.name): weights, baseline_name(self.input.name): baselines}
-        return self._backward(session, rows, feeds)[0]
+        feeds = {self.input.name: rows, cotangent_name(head.name): weights}
+        feeds[baseline_name(self.input.name)] = baselines
+        return self._backward(session, feeds, [gradient_name(self.input.name)])[0]
+
+    @property
+    def is_of_tokens(self) -> bool:
+        """Whether its input is numbers of things, which no gradient can be taken by."""
+        return self.input.datatype not in ("FP16", "FP32", "FP64")
+
+    def embedding(self, layer: str) -> str:
+        """The tensor whose gradient speaks for tokens: the layer, else what they look up.
+
+        Raises:
+            Unsupported: nothing is looked up.
+        """
+        found = layer or embedding(self._model(), self.input.name)
+        if not found:
+            raise Unsupported(
+                f"{self.label} takes {self.input.datatype} and looks nothing up by it; name the "
+                "layer that gradients shall be taken by"
+            )
+        return self.choose_layer(found)
+
+    def embedded(self, tokens: Array, layer: str) -> Array:
+        """The inner tensor for rows of tokens."""
+        session: Session = self._cache.get(
+            ("forward", self.manifest.digest, layer),
+            lambda: self._session(exposing(self._model(), layer)),
+        )
+        return self._backward(session, {self.input.name: tokens}, [layer])[0]
+
+    def at_embedding(
+        self, rows: Array, tokens: Array, weights: Array, *, head: Head, layer: str, rule: str
+    ) -> tuple[Array, Array]:
+        """The head and ∂(Σ weights · head) at any values [R, …] of an inner tensor.
+
+        Args:
+            rows: Its values.
+            tokens: What else of the model may look at, such as masks, looks at these.
+            weights: [R, K].
+            head: What is explained.
+            layer: The inner tensor.
+            rule: Of the backward pass.
+        """
+
+        def make() -> tuple[Session, int]:
+            model = cut(exposing(self._model(), head.name), layer)
+            return self._session(differentiate(model, layer, rule, output=head.name))
+
+        key = (rule, self.manifest.digest, head.name, layer, "cut")
+        session: Session = self._cache.get(key, make)
+        feeds = {layer: rows, self.input.name: tokens, cotangent_name(head.name): weights}
+        outputs, gradients = self._backward(session, feeds, [head.name, gradient_name(layer)])
+        return outputs, gradients
 
     def layer(self, rows: Array, weights: Array, head: Head, layer: str) -> tuple[Array, Array]:
         """An inner tensor, and ∂(Σ weights · head) by it; both [R, …]."""
         session = self._differentiated(layer, "gradient", head.name)
-        feeds = {cotangent_name(head.name): weights}
-        activations, gradients = self._backward(session, rows, feeds, [layer, gradient_name(layer)])
+        feeds = {self.input.name: rows, cotangent_name(head.name): weights}
+        activations, gradients = self._backward(session, feeds, [layer, gradient_name(layer)])
         return activations, gradients
 
     def behind(self, rows: Array, weights: Array, layer: str) -> Array:
         """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""
         session = self._differentiated(self.input.name, "gradient", layer)
-        return self._backward(session, rows, {cotangent_name(layer): weights})[0]
+        feeds = {self.input.name: rows, cotangent_name(layer): weights}
+        return self._backward(session, feeds, [gradient_name(self.input.name)])[0]
 
     def choose_layer(self, name: str) -> str:
         """The inner tensor of a name; without one, what the last convolution becomes.
@@ -154,19 +210,14 @@ class Subject:
         return session
 
     def _backward(
-        self,
-        session: Session,
-        rows: Array,
-        beside: Mapping[str, Array],
-        wanted: Sequence[str] = (),
+        self, session: Session, feeds: Mapping[str, Array], outputs: Sequence[str]
     ) -> list[Array]:
-        """Run on rows and what goes with each of them, in batches."""
-        outputs = wanted or [gradient_name(self.input.name)]
+        """Run on rows and what goes with each of them, in batches; rows come first in `feeds`."""
+        rows = next(iter(feeds.values()))
         parts, start = [], 0
         for batch in self._batches(rows):
             stop = start + len(batch)
-            feeds = {name: array[start:stop] for name, array in beside.items()}
-            parts.append(session.run({self.input.name: batch, **feeds}, outputs))
+            parts.append(session.run({n: a[start:stop] for n, a in feeds.items()}, outputs))
             start = stop
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 

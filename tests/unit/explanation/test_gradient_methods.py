@@ -7,8 +7,10 @@ from pathlib import Path
 
 import captum.attr
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from services.explanation.attribution_methods import ATTRIBUTIONS
@@ -20,7 +22,7 @@ from services.explanation.explain import ExplainQuery, Explanation, explain
 from services.explanation.methods import attribution
 from services.explanation.pictures import explanation_pictures
 from services.explanation.subject import Subject, Subjects
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.store import ManifestFields, TensorInfo, open_store
 from wintergarden.store.reference import write_reference
@@ -194,6 +196,85 @@ def test_every_method_has_its_picture(subject, lenet, method: str) -> None:
     ours = answer(subject, lenet, method, rows=lenet.images[:1], targets=())
     (picture,) = explanation_pictures(ours)
     assert picture.content.startswith(b"\x89PNG")
+
+
+TABLE = np.random.default_rng(5).standard_normal((7, 3)).astype("f")
+OUT = np.random.default_rng(6).standard_normal((3, 2)).astype("f")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """Tokens, of which 0 is none: tanh of the sum of the embeddings of the others."""
+    text = f"""<ir_version: 9, opset_import: ["" : 20]>
+        g (int64[n, t] tokens) => (float[n, 2] logits) {{
+            embedded = Gather(table, tokens)
+            none = Constant<value = int64 {{0}}>()
+            absent = Equal(tokens, none)
+            present = Not(absent)
+            mask = Cast<to = {TensorProto.FLOAT}>(present)
+            axis = Constant<value = int64[1] {{-1}}>()
+            column = Unsqueeze(mask, axis)
+            kept = Mul(embedded, column)
+            words = Constant<value = int64[1] {{1}}>()
+            total = ReduceSum<keepdims = 0>(kept, words)
+            bent = Tanh(total)
+            logits = MatMul(bent, out)
+        }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(a, n) for n, a in {"table": TABLE, "out": OUT}.items()
+    )
+    store = open_store(str(tmp_path_factory.mktemp("texts")))
+    with store.publish("reader") as draft:
+        draft.write("model.onnx", model.SerializeToString())
+        draft.commit(
+            ManifestFields(
+                architecture="by-hand",
+                task="text-classification",
+                inputs=(TensorInfo(name="tokens", datatype="INT64", shape=[-1, -1]),),
+                outputs=(TensorInfo(name="logits", datatype="FP32", shape=[-1, 2]),),
+            )
+        )
+    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("reader", 0, lambda: None)
+
+
+def test_tokens_are_explained_by_their_embeddings(reader) -> None:
+    tokens = np.array([[1, 5, 0], [2, 2, 3], [6, 0, 0]])
+    query = ExplainQuery(rows=tokens, targets=(1,))
+    ours = explain(attribution("integrated_gradients").run, reader, query)
+    assert ours.attributions.shape == tokens.shape
+    assert (np.abs(ours.efficiency_gaps) <= 1e-3).all()
+    np.testing.assert_allclose(ours.base_values, 0, atol=1e-6)  # tanh of nothing
+    assert (ours.attributions[tokens == 0] == 0).all()
+    alone = explain(
+        attribution("integrated_gradients").run,
+        reader,
+        ExplainQuery(rows=tokens[1:2], targets=(1,)),
+    )
+    np.testing.assert_allclose(alone.attributions, ours.attributions[1:2], atol=1e-6)
+
+    leaf = torch.tensor(TABLE[tokens], requires_grad=True)
+    total = (leaf * torch.tensor(tokens != 0)[..., None]).sum(1)
+    (total.tanh() @ torch.tensor(OUT))[:, 1].sum().backward()
+    product = explain(attribution("input_x_gradient").run, reader, query).attributions
+    np.testing.assert_allclose(product, (leaf * leaf.grad).sum(-1).detach(), atol=1e-5)
+    lengths = explain(attribution("saliency").run, reader, query).attributions
+    np.testing.assert_allclose(lengths, leaf.grad.norm(dim=-1), atol=1e-5)
+
+
+def test_expectations_over_other_texts_and_noise(reader) -> None:
+    tokens, others = np.array([[1, 5, 4], [2, 2, 3]]), np.array([[6, 6, 6], [1, 2, 3]])
+    query = ExplainQuery(rows=tokens, background=others, parameters={"samples": 2000})
+    ours = explain(attribution("expected_gradients").run, reader, query)
+    assert (np.abs(ours.efficiency_gaps) <= 0.15).all()
+    noisy = explain(
+        attribution("smooth_grad").run, reader,
+        ExplainQuery(rows=tokens, parameters={"samples": 3}),
+    )  # fmt: skip
+    assert noisy.attributions.shape == tokens.shape
+    for method in ("deep_shap", "grad_cam", "layer_conductance"):
+        with pytest.raises(Unsupported, match="is for models of numbers"):
+            explain(attribution(method).run, reader, ExplainQuery(rows=tokens))
 
 
 def test_smooth_grad_is_the_gradient_without_noise_and_does_not_mix_rows(served, lenet) -> None:
