@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import safetensors.torch
 import torch
 
@@ -24,6 +25,7 @@ from trainer.export.parity import (
 )
 from trainer.export.variants import Exported, Variant, VariantRefused, make_variant
 from trainer.recipes.classification import Trained, evaluate
+from trainer.recipes.tasks import Regression
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import ManifestFields
 from wintergarden.store.golden import replay, write_golden
@@ -89,7 +91,7 @@ def make_release(
     drawn = draw(trained, found)
     fields = make_fields(trained, metrics).model_copy(
         update={
-            "tolerances": {"fp32": TOLERANCE} | {v.precision: v.tolerance for v in made},
+            "tolerances": {"fp32": exported.tolerance} | {v.precision: v.tolerance for v in made},
             "parity": {"fp32": parity.relative} | {v.precision: v.parity.relative for v in made},
         }
     )
@@ -121,11 +123,15 @@ def _export(trained: Trained) -> tuple[Exported, Parity]:
     session = open_session(content, RuntimeOptions(device="cpu"))
     parity = check_parity(served, session, dataset)
     golden_inputs = {info.input_name: dataset.test.inputs[:GOLDEN_ROWS]}
-    golden = write_golden(golden_inputs, run_torch(served, golden_inputs[info.input_name]))
+    outputs = run_torch(served, golden_inputs[info.input_name])
+    golden = write_golden(golden_inputs, outputs)
+    tolerance = TOLERANCE
+    if isinstance(trained.task, Regression):  # values have units, in which 1 may be next to nothing
+        tolerance *= max(1.0, *(float(np.abs(values).max()) for values in outputs.values()))
     # As whoever loads the version will do: what would be refused there is not published here.
-    replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, TOLERANCE)
+    replay(lambda inputs: run_onnx(session, inputs[info.input_name]), golden, tolerance)
     metrics = served_metrics(session, trained.task, dataset.test)
-    return Exported(served, model, session, golden, trained.task, metrics), parity
+    return Exported(served, model, session, golden, trained.task, metrics, tolerance), parity
 
 
 def _make(

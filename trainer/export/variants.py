@@ -76,6 +76,7 @@ class Exported:
         golden: content of `golden.npz`.
         task: that it does.
         metrics: of the graph, on the held-out examples.
+        tolerance: for its golden replay: the largest absolute difference.
     """
 
     served: nn.Module
@@ -84,6 +85,7 @@ class Exported:
     golden: bytes
     task: Task
     metrics: dict[str, float]
+    tolerance: float
 
 
 def make_variant(precision: str, exported: Exported, dataset: Dataset) -> Variant:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.data.dataset import Dataset, Split
 from trainer.recipes.device import (
@@ -157,6 +158,7 @@ def train(
         new = prepare(
             architecture, hyperparameters, dataset, seed, device=device, processes=ranks.count
         )
+        _check_normalisation(new, ranks)
         _begin_with(source, new, watcher, ranks)
         return new, TrainingRun(new.network, hyperparameters, len(dataset.train))
 
@@ -261,6 +263,23 @@ def _check(hyperparameters: SupervisedHyperparameters, device: torch.device, ran
             "together learn from in a step",
             field="hyperparameters.batch_size",
         )
+
+
+def _check_normalisation(new: Trained, ranks: Ranks) -> None:
+    """Refuses batches of which a part would be one example, with which nothing is normalised."""
+    if not any(isinstance(module, _BatchNorm) for module in new.network.modules()):
+        return
+    hyperparameters, examples = new.hyperparameters, len(new.dataset.train)
+    whole = min(hyperparameters.batch_size, examples)
+    for batch in {whole, examples % hyperparameters.batch_size or whole}:
+        if batch // ranks.count // hyperparameters.accumulate < 2:
+            raise InvalidArgument(
+                f"hyperparameter 'batch_size': got {hyperparameters.batch_size}, which makes a "
+                f"batch of {batch} of {examples} examples, for {ranks.count} processes and "
+                f"accumulate {hyperparameters.accumulate}; batch normalisation needs two examples "
+                "or more in each part",
+                field="hyperparameters.batch_size",
+            )
 
 
 def _describe(

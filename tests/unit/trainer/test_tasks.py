@@ -231,3 +231,40 @@ def test_the_average_by_hand() -> None:
         assert float(average.network.weight.detach()) == pytest.approx(expected, rel=1e-6)
     assert int(average.network.num_batches_tracked) == 10
     assert Average(network, 0.0).state_dict() is None
+
+
+def test_values_are_exported_in_their_units_however_large() -> None:
+    from dataclasses import replace
+
+    from trainer.export.release import make_release
+    from trainer.recipes.tasks import VALUE
+
+    small = load("function-sin")
+
+    def scaled(split: Any) -> Any:
+        return replace(split, labels=split.labels * np.float32(1e6) + np.float32(5e6))
+
+    large = replace(
+        small,
+        train=scaled(small.train),
+        validation=scaled(small.validation),
+        test=scaled(small.test),
+    )
+    parsed = find("mlp").hyperparameters.parse({"epochs": 40, "hidden_sizes": [32]})
+    release = make_release(train(find("mlp"), parsed, large, 0), "sin", ("fp16",))
+    metrics = release.fields.metrics
+    assert metrics["test_r2"] > 0.7
+    assert metrics["test_mae"] <= metrics["test_rmse"] < 5e5
+    assert metrics["export_parity"] < 1e-5
+    assert 100 < release.fields.tolerances["fp32"] < 700
+    assert [(o.name, o.shape) for o in release.fields.outputs] == [(VALUE, (-1, 1))]
+    assert {"card/learning-curves.png", "card/values.png"} <= set(release.files)
+
+
+def test_batch_normalisation_needs_two_examples_in_each_part() -> None:
+    digits, architecture = load("digits"), find("resnet18")
+    size = len(digits.train)
+    for values in ({"batch_size": size - 1}, {"batch_size": 8, "accumulate": 8}):
+        parsed = architecture.hyperparameters.parse({"epochs": 1, "width": 0.1, **values})
+        with pytest.raises(InvalidArgument, match="batch normalisation needs two examples"):
+            train(architecture, parsed, digits, 0)
