@@ -42,13 +42,23 @@ _COLOURS = {
 _FIRST = (
     "epoch",
     "test_accuracy",
+    "test_mean_iou",
+    "test_r2",
     "export_parity",
     "train_loss",
     "validation_loss",
     "validation_accuracy",
+    "validation_mean_iou",
+    "validation_r2",
 )
 # What the curve shows, the first that the job reports.
-_CURVES = ("validation_accuracy", "validation_loss", "train_loss")
+_CURVES = (
+    "validation_accuracy",
+    "validation_mean_iou",
+    "validation_r2",
+    "validation_loss",
+    "train_loss",
+)
 
 
 def coloured(state: JobState) -> str:
