@@ -98,6 +98,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("fcn", "mlp", "breast-cancer", {}, "test_accuracy", 0.96, "LECTURE §1"),
     Row("lenet5", "lenet5", "mnist-5k", {}, "test_accuracy", 0.98, "LECTURE §2"),
+    Row("lenet5-stochastic", "lenet5", "mnist-5k", {"pooling": "stochastic"},
+        bar="exports, parity of the serve form"),
     Row("segnet", "segnet", "digit-masks", {}, "test_mean_iou", 0.80, "LECTURE §2"),
     Row("segnet-11", "segnet", "digit-scenes", {}, bar="reported"),
     Row("textcnn", "textcnn", "languages", {}, "test_accuracy", 0.701,

@@ -44,6 +44,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "googlenet": ("googlenet", "digits", NETS),
     "googlenet-paper": ("googlenet", "digits", {**NETS, "variant": "paper"}),
     "lenet5": ("lenet5", "digits", {}),
+    "lenet5-stochastic": ("lenet5", "digits", {"pooling": "stochastic"}),
     "linear": ("linear", "wine", {}),
     "linear-of-values": ("linear", "diabetes", {}),
     "mlp": ("mlp", "wine", {}),
