@@ -97,6 +97,8 @@ ROWS: tuple[Row, ...] = (
         for name, least in (("abs", 0.99), ("sin", 0.99), ("step", 0.95))
     ),
     Row("fcn", "mlp", "breast-cancer", {}, "test_accuracy", 0.96, "LECTURE §1"),
+    Row("conv-op", "convolution", "mnist-5k",
+        bar="equal to scipy.signal: tests/unit/trainer/test_convolution.py"),
     Row("lenet5", "lenet5", "mnist-5k", {}, "test_accuracy", 0.98, "LECTURE §2"),
     Row("lenet5-stochastic", "lenet5", "mnist-5k", {"pooling": "stochastic"},
         bar="exports, parity of the serve form"),
@@ -314,7 +316,7 @@ def _line(row: Row, result: dict[str, Any] | None) -> str:
     return (
         f"{head} {_measured(row, result)} | {_spaced(result['parameters'])} "
         f"| {'—' if seconds is None else f'{seconds:.0f} s'} | {result['parity']:.1e} "
-        f"| {latency['1']:.3g} ms, {latency['32']:.3g} ms | {result['peak_gib']:.1f} GiB |"
+        f"| {_ms(latency['1'])}, {_ms(latency['32'])} | {result['peak_gib']:.1f} GiB |"
     )
 
 
@@ -330,6 +332,10 @@ def _measured(row: Row, result: dict[str, Any]) -> str:
         return f"{result['megabytes']:.0f} MB"
     shown = {k: v for k, v in result["metrics"].items() if k in SCORES}
     return ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.2g} ms"
 
 
 def _shown(value: Any) -> str:
