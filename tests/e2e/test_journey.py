@@ -18,7 +18,14 @@ from PIL import Image
 
 from wintergarden import errors
 from wintergarden.cli.journey import Findings, Journey
-from wintergarden.client import Client, JobState, MetricsReported, StateChanged, connect_async
+from wintergarden.client import (
+    Client,
+    JobResult,
+    JobState,
+    MetricsReported,
+    StateChanged,
+    connect_async,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -112,6 +119,22 @@ def test_both_clients_see_the_same(client: Client, address: str, findings: Findi
     assert one.keys() == other.keys() == {"logits", "probabilities"}
     for name, array in one.items():
         np.testing.assert_array_equal(array, other[name])
+
+
+def test_a_job_explains_as_a_call_does(client: Client, address: str, findings: Findings) -> None:
+    digits = np.random.default_rng(1).random((2, 1, 28, 28), np.float32)
+    options: Any = {"max_evaluations": 200, "seed": 1, "render": True}
+
+    async def job() -> JobResult:
+        async with connect_async(address) as asynchronous:
+            handle = await asynchronous.jobs.explain(MODEL, digits, **options)
+            assert (await handle.wait(timeout_s=300)).state is JobState.SUCCEEDED
+            return await handle.result()
+
+    called, left = client.explain(MODEL, digits, **options), asyncio.run(job())
+    np.testing.assert_allclose(left.arrays["attributions"], called.attributions, atol=1e-4)
+    assert left.summary["digest"] == called.model.digest
+    assert [p.name for p in left.pictures] == [p.name for p in called.pictures]
 
 
 IMAGE = np.zeros((1, 1, 28, 28), np.float32)
