@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from trainer.data.dataset import Dataset
+from trainer.data.dataset import Array, Dataset
 from trainer.export.card import CARD_FOLDER, write_card
 from trainer.export.charts import Chart, draw
 from trainer.export.fields import make_fields
@@ -30,7 +30,7 @@ from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import ManifestFields
 from wintergarden.store.golden import replay, write_golden
 from wintergarden.store.names import CARD, GOLDEN, MODEL, REFERENCE, VARIANTS, WEIGHTS
-from wintergarden.store.reference import MAX_EXAMPLES, write_reference
+from wintergarden.store.reference import MAX_BYTES, MAX_EXAMPLES, write_reference
 
 GOLDEN_ROWS = 7
 BACKGROUND_ROWS = 100
@@ -95,10 +95,15 @@ def make_release(
             "parity": {"fp32": parity.relative} | {v.precision: v.parity.relative for v in made},
         }
     )
+    background = dataset.train.inputs[
+        : _rows(BACKGROUND_ROWS, MAX_BYTES // 8, dataset.train.inputs)
+    ]
+    room = MAX_BYTES - background.nbytes
+    examples = _rows(MAX_EXAMPLES, room, dataset.test.inputs, dataset.test.labels)
     reference = write_reference(
-        {info.input_name: dataset.test.inputs[:MAX_EXAMPLES]},
-        dataset.test.labels[:MAX_EXAMPLES],
-        dataset.train.inputs[:BACKGROUND_ROWS],
+        {info.input_name: dataset.test.inputs[:examples]},
+        dataset.test.labels[:examples],
+        background,
     )
     files = {
         MODEL: content,
@@ -110,6 +115,12 @@ def make_release(
         **{f"{CARD_FOLDER}/{chart.name}": chart.content for chart in drawn},
     }
     return Release(files, fields, tuple(drawn))
+
+
+def _rows(most: int, room: int, *arrays: Array) -> int:
+    """How many rows of arrays fit into so many bytes: of large pictures fewer, but one."""
+    row = sum(array[:1].nbytes for array in arrays)
+    return max(1, min(most, room // max(1, row)))
 
 
 def _export(trained: Trained) -> tuple[Exported, Parity]:

@@ -181,3 +181,13 @@ def test_a_network_that_is_all_read_out_has_no_int8(tmp_path: Path) -> None:
     assert manifest.promotion.conditions == ("test_accuracy>=0.5",)
     assert store.labels("wine").labels == {}, "publishing makes nothing stable"
     assert store.fetch("wine", 2).read("model.fp16.onnx") == made.files["model.fp16.onnx"]
+
+
+def test_large_examples_are_fewer_in_the_reference() -> None:
+    from trainer.export.release import _rows
+
+    pictures, labels = np.zeros((400, 3, 224, 224), np.float32), np.zeros(400, np.int64)
+    rows = _rows(1000, 64 << 20, pictures, labels)
+    assert rows == (64 << 20) // (3 * 224 * 224 * 4 + 8)
+    assert _rows(1000, 64 << 20, labels) == 1000
+    assert _rows(1000, 10, pictures) == 1
