@@ -88,13 +88,15 @@ def residual() -> Residual:
     return network.eval()
 
 
-def test_deeplift_is_complete_through_eight_transformer_layers() -> None:
+@pytest.fixture(scope="module")
+def transformer() -> onnx.ModelProto:
     torch.manual_seed(0)
-    network = Transformer().eval()
+    return export(Transformer().eval(), torch.randn(2, 10, 16))
+
+
+def test_deeplift_is_complete_through_eight_transformer_layers(transformer) -> None:
     x, base = np.random.default_rng(0).standard_normal((2, 6, 10, 16)).astype(np.float32)
-    _, gaps = attributions(
-        export(network, torch.tensor(x)), x, base, one_hot([0, 1, 2, 3, 4, 0], 5)
-    )
+    _, gaps = attributions(transformer, x, base, one_hot([0, 1, 2, 3, 4, 0], 5))
     assert np.abs(gaps).max() <= 1e-5
 
 
@@ -218,8 +220,6 @@ def test_relu6_rectifies_what_comes_back(rule: str, expected: list[float]) -> No
         np.testing.assert_array_equal(told, answer)
 
 
-def test_what_lrp_cannot_do_is_refused_by_name() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 10, 16)
+def test_what_lrp_cannot_do_is_refused_by_name(transformer) -> None:
     with pytest.raises(Unsupported, match=r"no backward rule.*kernel_shap"):
-        differentiate(export(Transformer().eval(), x), "x", "lrp_epsilon")
+        differentiate(transformer, "x", "lrp_epsilon")
