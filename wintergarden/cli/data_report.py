@@ -31,8 +31,9 @@ def tell_dataset(dataset: DatasetDescription) -> None:
     for warning in report.get("warnings", ()):
         people.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True)
     if dataset.architectures:
-        first = dataset.architectures[0]
-        people.print(f"train it: [bold]wintergarden train {first} {escape(dataset.name)}[/]")
+        first, *others = dataset.architectures
+        more = f" (or {', '.join(others)})" if others else ""
+        people.print(f"train it: [bold]wintergarden train {first} {escape(dataset.name)}[/]{more}")
 
 
 def _facts(dataset: DatasetDescription) -> dict[str, str]:

@@ -92,6 +92,15 @@ def export(network: nn.Module, example: Tensor, name: str, *, dynamo: bool) -> o
         return onnx.load_from_string(file.getvalue())
 
 
+@pytest.fixture(autouse=True)
+def _any_algorithm() -> Iterator[None]:
+    """Oracles may use what has no deterministic form; a training of other tests forbids it."""
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(was)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_exporter() -> Iterator[None]:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.settings import Settings
 from trainer.testing import WorkerProcess, bodies, ended, eventually, has_ended, running, scripted
 from wintergarden.jobs import Jobs, JobState, LogWritten
-from wintergarden.store.job_files import jobs_with_files, open_job_files
+from wintergarden.store.job_files import open_job_files
 from wintergarden.worker.retention import Retention
 
 StartWorker = Callable[..., WorkerProcess]
@@ -35,7 +35,8 @@ def test_a_killed_workers_job_goes_on_from_its_checkpoint(
     assert (finished.state, finished.worker) == (JobState.SUCCEEDED, "worker-2")
     resumed = [log.text for log in bodies(jobs, job, LogWritten) if "resumed" in log.text]
     assert resumed == [f"resumed from step {step}"]
-    eventually(lambda: not jobs_with_files(str(store)))
+    files = open_job_files(str(store), job.id)  # of which its archived events stay
+    eventually(lambda: all(name.startswith("events-") for name in files.names()))
 
 
 def test_a_stopped_workers_job_goes_on_from_the_step_it_had_reached(
