@@ -52,7 +52,8 @@ def test_from_a_file_to_answers(client: Client, address: str, flowers: Path) -> 
         address, "data", "upload", str(flowers), "--name", NAME, "--label", "species", "--impute"
     )
     assert uploaded.returncode == 0, uploaded.stderr
-    for line in ("setosa", "1 missing values were filled in", f"wintergarden train linear {NAME} (or mlp"):
+    advice = f"wintergarden train linear {NAME} (or mlp"
+    for line in ("setosa", "1 missing values were filled in", advice):
         assert line in uploaded.stdout
 
     trained = shell(address, "train", "mlp", NAME, "--set", "epochs=150", "--json")

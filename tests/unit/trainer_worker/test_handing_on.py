@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.settings import Settings
 from trainer.testing import WorkerProcess, bodies, ended, eventually, has_ended, running, scripted
 from wintergarden.jobs import Jobs, JobState, LogWritten
-from wintergarden.store.job_files import open_job_files
+from wintergarden.store.job_files import jobs_with_files, open_job_files
 from wintergarden.worker.retention import Retention
 
 StartWorker = Callable[..., WorkerProcess]
