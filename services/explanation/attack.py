@@ -163,7 +163,8 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
     targets = check_classes(query.targets, len(rows), logits.shape[1], "targets")
     if labels is None:
         labels = logits.argmax(axis=1)
-    victim = _victim(subject, head, labels if targets is None else targets, targets is not None)
+    classes = labels if targets is None else targets
+    victim = _victim(subject, head, classes, logits, is_targeted=targets is not None)
     moved = perturb.move(victim, rows, ball, query.parameters)
     return Adversarial(
         manifest=subject.manifest,
@@ -222,7 +223,7 @@ def evaluate_robustness(
     box.check_centre(rows)
 
     def moved(classes: Array, ball: Ball) -> Array:
-        victim = _victim(subject, head, classes, is_targeted=False)
+        victim = _victim(subject, head, classes, logits, is_targeted=False)
         return perturb.move(victim, rows, ball, parameters)
 
     if perturb.is_bounded:
@@ -272,12 +273,15 @@ def _confidences(logits: Array) -> Array:
     return best
 
 
-def _victim(subject: Subject, head: Head, classes: Array, is_targeted: bool) -> Victim:
+def _victim(
+    subject: Subject, head: Head, classes: Array, unmoved: Array, *, is_targeted: bool
+) -> Victim:
     return Victim(
         lambda rows: subject.outputs(rows, head),
         lambda rows, weights: subject.gradient(rows, weights, head),
         classes,
         is_targeted=is_targeted,
+        unmoved=unmoved,
     )
 
 

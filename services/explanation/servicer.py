@@ -132,6 +132,8 @@ class Servicer:
         self, request: pb.EvaluateRobustnessRequest, call: Call
     ) -> pb.EvaluateRobustnessResponse:
         method = attack_method(request.method)
+        norm = norm_of(request)
+        parameters = settle(method.name, method.parameters, request.parameters)
         with self._examined(request, call) as subject:
             answer = evaluate_robustness(
                 method.name,
@@ -139,8 +141,8 @@ class Servicer:
                 subject,
                 tuple(request.epsilons),
                 request.max_examples,
-                norm=norm_of(request),
-                parameters=settle(method.name, method.parameters, request.parameters),
+                norm=norm,
+                parameters=parameters,
             )
             beside = None
             if request.beside:
@@ -151,8 +153,8 @@ class Servicer:
                     other,
                     [ball.epsilon for ball in answer.balls],
                     request.max_examples,
-                    norm=norm_of(request),
-                    parameters=settle(method.name, method.parameters, request.parameters),
+                    norm=norm,
+                    parameters=parameters,
                     examples_of=subject,
                 )
             pictures = robustness_pictures(answer, beside) if request.render else []

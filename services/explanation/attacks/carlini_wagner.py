@@ -68,7 +68,7 @@ def carlini_wagner(
             logits = victim.logits(x, victim.all)
             lead, weights = _lead(victim, logits, confidence)
             away = distances(rows, x, "l2")
-            fooled = _is_fooled(victim, logits, confidence)
+            fooled = (lead <= 0) & victim.is_fooled(logits, victim.all)
             hit |= fooled
             better = fooled & (away < shortest)
             best[better], shortest[better] = x[better], away[better]
@@ -106,8 +106,3 @@ def _lead(victim: Victim, logits: Array, confidence: float) -> tuple[Array, Arra
     if victim.is_targeted:
         lead, weights = -lead, -weights
     return lead + confidence, weights
-
-
-def _is_fooled(victim: Victim, logits: Array, confidence: float) -> Array:
-    lead, _ = _lead(victim, logits, confidence)
-    return (lead <= 0) & victim.is_fooled(logits, victim.all)

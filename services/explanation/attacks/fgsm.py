@@ -28,6 +28,6 @@ def fgsm(victim: Victim, rows: Array, ball: Ball) -> Array:
     Returns:
         x′ of the rows' shape and type, inside the ball.
     """
-    logits = victim.logits(rows, victim.all)
+    logits = victim.unmoved(rows)
     direction = ball.steepest(victim.climb(rows, logits, victim.all))
     return ball.project(rows, rows.astype(np.float64) + ball.epsilon * direction)

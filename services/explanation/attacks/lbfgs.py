@@ -34,7 +34,7 @@ def lbfgs(victim: Victim, rows: Array, box: Box, *, searches: int = 12, steps: i
         steps: Of L-BFGS-B, for each constant.
     """
     box.require_range("lbfgs")
-    logits = victim.logits(rows, victim.all)
+    logits = victim.unmoved(rows)
     is_done = victim.is_fooled(logits, victim.all)
     others = logits.astype(np.float64)
     others[victim.all, victim.classes] = -np.inf

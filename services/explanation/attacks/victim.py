@@ -26,12 +26,20 @@ class Victim:
     """
 
     def __init__(
-        self, predict: Predict, gradient: Gradient, classes: Array, *, is_targeted: bool
+        self,
+        predict: Predict,
+        gradient: Gradient,
+        classes: Array,
+        *,
+        is_targeted: bool,
+        unmoved: Array | None = None,
     ) -> None:
+        """A victim nobody has asked yet; `unmoved` are the rows' own logits, where known."""
         self._predict = predict
         self._gradient = gradient
         self.classes = classes
         self.is_targeted = is_targeted
+        self._unmoved = unmoved
         self.queries = np.zeros(len(classes), np.int64)
         self.gradients = np.zeros(len(classes), np.int64)
 
@@ -44,6 +52,13 @@ class Victim:
         """[n, K] of moved rows [n, …]; `which` [n] says whose they are."""
         np.add.at(self.queries, which, 1)
         return self._predict(rows)
+
+    def unmoved(self, rows: Array) -> Array:
+        """[N, K] of the rows as they are, which need not be run again where they have been."""
+        if self._unmoved is None:
+            return self.logits(rows, self.all)
+        self.queries += 1
+        return self._unmoved
 
     def slope(self, rows: Array, weights: Array, which: Array) -> Array:
         """∂(Σ weights · logits)/∂rows of the rows' shape, float64; weights are [n, K]."""
