@@ -41,11 +41,13 @@ pytestmark = pytest.mark.timeout(3600 if IS_LONG else 900)
 class Size:
     jobs: int
     explanations: int
-    seconds: float  # of mischief, at most: it ends when all jobs have
+    arrivals_s: float  # during which jobs are submitted
+    seconds: float  # of mischief
+    is_over_with_jobs: bool  # the mischief ends when the last job has
     patience_s: float  # afterwards
 
 
-SIZE = Size(40, 12, 600, 1800) if IS_LONG else Size(5, 2, 60, 600)
+SIZE = Size(40, 12, 560, 600, False, 1800) if IS_LONG else Size(5, 2, 10, 60, True, 600)
 
 RECIPES = {
     "convolutions": ("lenet5", "digits", {"epochs": 6}, 1),
@@ -103,10 +105,13 @@ class Submitter:
         return not self._thread.is_alive()
 
     def _submit(self) -> None:
-        pause = random.Random(SEED + 1)
+        random_ = random.Random(SEED + 1)
+        arrivals_s = sorted(random_.uniform(0, SIZE.arrivals_s) for _ in range(SIZE.jobs))
         names = list(RECIPES)
+        started = time.monotonic()
         with Client(self._address, retry_for_s=300) as client:
-            for number in range(SIZE.jobs):
+            for number, arrival_s in enumerate(arrivals_s):
+                time.sleep(max(0.0, started + arrival_s - time.monotonic()))
                 name = names[number % len(names)]
                 architecture, dataset, hyperparameters, seed = RECIPES[name]
                 job = client.train(
@@ -123,7 +128,6 @@ class Submitter:
                     explanation = client.jobs.explain(**EXPLANATION, request_id=f"look-{number}")
                     self.explanations.add(explanation.id)
                     self.watchers[explanation.id] = Watcher(self._address, explanation.id)
-                time.sleep(pause.uniform(0, SIZE.seconds / SIZE.jobs / 3))
 
 
 def test_nothing_is_lost_whatever_dies(tmp_path: Path, record_property: object) -> None:
@@ -143,7 +147,7 @@ def test_nothing_is_lost_whatever_dies(tmp_path: Path, record_property: object) 
             return submitter.is_over and all(watcher.is_over for watcher in watchers)
 
         started = time.monotonic()
-        mischief.go_on(SIZE.seconds, is_enough)
+        mischief.go_on(SIZE.seconds, lambda: SIZE.is_over_with_jobs and is_enough())
         made_in_s = time.monotonic() - started
 
         def have_all_ended() -> bool:
