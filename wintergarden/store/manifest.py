@@ -64,6 +64,39 @@ class VocabularyInfo(_Frozen):
     max_tokens: Annotated[int, Field(ge=1)]
 
 
+class StateInfo(_Frozen):
+    """What one step of a sequence leaves to the next: an output that comes back as an input.
+
+    Attributes:
+        shape: of one row; the tensors have the batch in front of it. A sequence's first step is
+            given zeros.
+    """
+
+    input: str
+    output: str
+    datatype: Datatype
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class GenerationInfo(_Frozen):
+    """How a step graph writes: it is given a token and says how likely each next one is.
+
+    Attributes:
+        token: the input, INT64 [N, 1].
+        logits: the output, [N, V].
+        begin: the id a text is begun with, before its first own token.
+        end: the id after which nothing comes.
+        max_context: how many tokens the states hold, the oldest of which they then forget; None
+            where there is no such limit.
+    """
+
+    token: str = "token"
+    logits: str = "logits"
+    begin: Annotated[int, Field(ge=0)] | None = None
+    end: Annotated[int, Field(ge=0)] | None = None
+    max_context: Annotated[int, Field(ge=1)] | None = None
+
+
 class FileInfo(_Frozen):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
@@ -107,6 +140,10 @@ class ManifestFields(_Frozen):
         preprocessing: in words, what the graph does to its inputs before the network sees them.
         class_labels: in the order of the last axis of the outputs.
         vocabulary: of a model whose input is token ids.
+        target_vocabulary: of a model whose output is token ids, where they are others than those
+            of `vocabulary`.
+        states: of a graph that runs one step of a sequence; it is served with a `sequence_id`.
+        generation: of a step graph that writes texts, which are then streamed.
         tolerances: per precision, the largest absolute difference from the golden outputs.
         parity: per precision and output, the largest difference from the network that was found
             before publishing, relative to the largest output where that exceeds 1.
@@ -121,6 +158,10 @@ class ManifestFields(_Frozen):
         "regression",
         "segmentation",
         "filtering",
+        "sequence-to-sequence",
+        "language-modelling",
+        "tagging",
+        "captioning",
         "unknown",
     ]
     inputs: tuple[TensorInfo, ...]
@@ -130,6 +171,9 @@ class ManifestFields(_Frozen):
     preprocessing: str = ""
     class_labels: tuple[str, ...] = ()
     vocabulary: VocabularyInfo | None = None
+    target_vocabulary: VocabularyInfo | None = None
+    states: tuple[StateInfo, ...] = ()
+    generation: GenerationInfo | None = None
     metrics: dict[str, FiniteFloat] = {}
     tolerances: dict[str, FiniteFloat] = {"fp32": 1e-4}
     parity: dict[str, dict[str, FiniteFloat]] = {}
