@@ -28,8 +28,8 @@ e2e: $(VENV)/.test ## the journey alone; WINTERGARDEN_E2E_ADDRESS=host:port runs
 bench: $(VENV)/.test ## ratios against other servers and libraries
 	$(RUN) pytest tests/bench -m bench -s
 
-zoo-report: $(VENV)/.test ## the table of docs/zoo.md: rows without a result in build/zoo are trained and measured: hours
-	$(VENV)/bin/python tests/bench/zoo_report.py
+zoo-report: $(VENV)/.test ## the table of docs/zoo.md: rows without a result are trained and measured: hours
+	$(VENV)/bin/python tests/bench/zoo/report.py
 
 soak: $(VENV)/.test ## tests/load at full size, for an idle machine: hours
 	WINTERGARDEN_SOAK=1 $(RUN) pytest tests/load tests/contract/open_inference/test_onnx_nodes.py -s
