@@ -66,6 +66,9 @@ def environment(device: torch.device, processes: int) -> dict[str, str]:
 def be_deterministic(device: torch.device) -> None:
     """The same bits each time on a CPU; on CUDA only warnings where an operator has no way to."""
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    # It would overwrite every new tensor with NaN, a fifth of a SegNet's step; what reads memory
+    # that nobody wrote is a bug, which no number makes repeatable.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
