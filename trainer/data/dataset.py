@@ -17,6 +17,10 @@ Task = Literal[
     "text-classification",
     "regression",
     "segmentation",
+    "tagging",
+    "sequence-to-sequence",
+    "language-modelling",
+    "captioning",
 ]
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,12 +38,15 @@ class DatasetInfo:
         input_shape: of one example: (C, H, W) or (F,); () for a text.
         units: of the input's values.
         value_range: lowest and highest value there can be; None where there is none.
-        class_labels: in the order of the class indices; of a regression, what its values are.
+        class_labels: in the order of the class indices; of a regression, what its values are; of
+            what is generated, none.
         split_sizes: examples in train, validation and test.
         feature_names: of a table's columns.
         uploaded_digest: what the store calls an uploaded data set for good; empty for those that
             come with packages.
         vocabulary: of texts whose tokens are numbered already; None elsewhere.
+        target_vocabulary: of what is generated, where its tokens are numbered already.
+        is_verbatim: of texts whose white space counts, such as source code.
     """
 
     name: str
@@ -55,6 +62,8 @@ class DatasetInfo:
     feature_names: tuple[str, ...] = ()
     uploaded_digest: str = ""
     vocabulary: Vocabulary | None = None
+    target_vocabulary: Vocabulary | None = None
+    is_verbatim: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,11 @@ class Split:
     """Examples (N, …) float32, or objects of `str`, and what is to be learnt of each.
 
     Attributes:
-        inputs: the examples.
+        inputs: the examples; of language modelling, documents.
         labels: classes (N,) int64; of a regression, values (N, K) float32 in the data set's own
-            units; of a segmentation, the class of each pixel (N, H, W) int64.
+            units; of a segmentation, the class of each pixel (N, H, W) int64; of a tagging, objects
+            that are arrays of int64, the class of each character; of sequence-to-sequence and of
+            captioning, objects of `str`, the targets; of language modelling, zeros (N,).
     """
 
     inputs: Array
@@ -97,8 +108,9 @@ class Dataset:
 
 
 def _content(array: Array) -> bytes:
-    if array.dtype == object:  # texts, each with its end
-        return b"".join(text.encode() + b"\0" for text in array.tolist())
+    if array.dtype == object:  # texts, each with its end, or arrays with one number a character
+        rows = (v.encode() if isinstance(v, str) else v.tobytes() for v in array)
+        return b"".join(row + b"\0" for row in rows)
     return np.ascontiguousarray(array).tobytes()
 
 

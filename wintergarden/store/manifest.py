@@ -59,9 +59,12 @@ class TensorInfo(_Frozen):
 class VocabularyInfo(_Frozen):
     """How texts become the token ids of the input; `wintergarden.text` does it."""
 
-    level: Literal["character", "word"]
+    level: Literal["character", "word", "byte-pair"]
     tokens: tuple[str, ...]
     max_tokens: Annotated[int, Field(ge=1)]
+    is_marked: bool = False
+    is_verbatim: bool = False
+    merges: tuple[str, ...] = ()
 
 
 class StateInfo(_Frozen):
