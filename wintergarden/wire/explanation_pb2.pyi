@@ -65,8 +65,27 @@ class Players(_message.Message):
     feature_mask: _tensor_pb2.Tensor
     def __init__(self, features: bool = ..., grid: _Optional[_Union[Players.Grid, _Mapping]] = ..., feature_mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
+class Region(_message.Message):
+    __slots__ = ("everywhere", "predicted", "box", "mask")
+    class Box(_message.Message):
+        __slots__ = ("begin", "end")
+        BEGIN_FIELD_NUMBER: _ClassVar[int]
+        END_FIELD_NUMBER: _ClassVar[int]
+        begin: _containers.RepeatedScalarFieldContainer[int]
+        end: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, begin: _Optional[_Iterable[int]] = ..., end: _Optional[_Iterable[int]] = ...) -> None: ...
+    EVERYWHERE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    everywhere: bool
+    predicted: bool
+    box: Region.Box
+    mask: _tensor_pb2.Tensor
+    def __init__(self, everywhere: bool = ..., predicted: bool = ..., box: _Optional[_Union[Region.Box, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
 class ExplainRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary", "parameters", "layer")
+    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary", "parameters", "layer", "region")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +107,7 @@ class ExplainRequest(_message.Message):
     BACKGROUND_SUMMARY_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
@@ -102,10 +122,11 @@ class ExplainRequest(_message.Message):
     background_summary: str
     parameters: _containers.ScalarMap[str, float]
     layer: str
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ..., layer: _Optional[str] = ...) -> None: ...
+    region: Region
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ..., layer: _Optional[str] = ..., region: _Optional[_Union[Region, _Mapping]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model", "method", "output_name", "output_space", "attributions", "player_values", "standard_errors", "targets", "base_values", "outputs", "efficiency_gaps", "evaluations", "seed", "exact", "background", "pictures")
+    __slots__ = ("model", "method", "output_name", "output_space", "attributions", "player_values", "standard_errors", "targets", "base_values", "outputs", "efficiency_gaps", "evaluations", "seed", "exact", "background", "pictures", "regions")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +143,7 @@ class ExplainResponse(_message.Message):
     EXACT_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
+    REGIONS_FIELD_NUMBER: _ClassVar[int]
     model: _tensor_pb2.ModelIdentity
     method: str
     output_name: str
@@ -138,7 +160,8 @@ class ExplainResponse(_message.Message):
     exact: bool
     background: str
     pictures: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Picture]
-    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., output_name: _Optional[str] = ..., output_space: _Optional[str] = ..., attributions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., player_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., standard_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., base_values: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., efficiency_gaps: _Optional[_Iterable[float]] = ..., evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., exact: bool = ..., background: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ...) -> None: ...
+    regions: _tensor_pb2.Tensor
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., output_name: _Optional[str] = ..., output_space: _Optional[str] = ..., attributions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., player_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., standard_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., base_values: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., efficiency_gaps: _Optional[_Iterable[float]] = ..., evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., exact: bool = ..., background: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., regions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class AttackRequest(_message.Message):
     __slots__ = ("model_name", "model_version", "method", "input", "labels", "targets", "epsilon", "value_range", "output_name", "render", "norm", "changeable", "parameters")
@@ -306,16 +329,18 @@ class SubmitExplanationResponse(_message.Message):
 class AnalyseModelsRequest(_message.Message):
     __slots__ = ("models", "length", "render")
     class Measured(_message.Message):
-        __slots__ = ("model_name", "model_version", "latency_ms", "rows_per_s")
+        __slots__ = ("model_name", "model_version", "latency_ms", "rows_per_s", "length")
         MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
         MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
         LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
         ROWS_PER_S_FIELD_NUMBER: _ClassVar[int]
+        LENGTH_FIELD_NUMBER: _ClassVar[int]
         model_name: str
         model_version: int
         latency_ms: float
         rows_per_s: float
-        def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., latency_ms: _Optional[float] = ..., rows_per_s: _Optional[float] = ...) -> None: ...
+        length: int
+        def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., latency_ms: _Optional[float] = ..., rows_per_s: _Optional[float] = ..., length: _Optional[int] = ...) -> None: ...
     MODELS_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     RENDER_FIELD_NUMBER: _ClassVar[int]
@@ -327,7 +352,7 @@ class AnalyseModelsRequest(_message.Message):
 class AnalyseModelsResponse(_message.Message):
     __slots__ = ("models", "pictures")
     class Analysis(_message.Message):
-        __slots__ = ("model", "architecture", "task", "parameters", "operations", "activation_bytes", "peak_activation_bytes", "uncounted", "quality_metric", "quality", "latency_ms", "rows_per_s", "problem")
+        __slots__ = ("model", "architecture", "task", "parameters", "operations", "activation_bytes", "peak_activation_bytes", "uncounted", "quality_metric", "quality", "latency_ms", "rows_per_s", "problem", "length", "has_open_axes")
         MODEL_FIELD_NUMBER: _ClassVar[int]
         ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
         TASK_FIELD_NUMBER: _ClassVar[int]
@@ -341,6 +366,8 @@ class AnalyseModelsResponse(_message.Message):
         LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
         ROWS_PER_S_FIELD_NUMBER: _ClassVar[int]
         PROBLEM_FIELD_NUMBER: _ClassVar[int]
+        LENGTH_FIELD_NUMBER: _ClassVar[int]
+        HAS_OPEN_AXES_FIELD_NUMBER: _ClassVar[int]
         model: _tensor_pb2.ModelIdentity
         architecture: str
         task: str
@@ -354,7 +381,9 @@ class AnalyseModelsResponse(_message.Message):
         latency_ms: float
         rows_per_s: float
         problem: str
-        def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., architecture: _Optional[str] = ..., task: _Optional[str] = ..., parameters: _Optional[int] = ..., operations: _Optional[int] = ..., activation_bytes: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ..., uncounted: _Optional[_Iterable[str]] = ..., quality_metric: _Optional[str] = ..., quality: _Optional[float] = ..., latency_ms: _Optional[float] = ..., rows_per_s: _Optional[float] = ..., problem: _Optional[str] = ...) -> None: ...
+        length: int
+        has_open_axes: bool
+        def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., architecture: _Optional[str] = ..., task: _Optional[str] = ..., parameters: _Optional[int] = ..., operations: _Optional[int] = ..., activation_bytes: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ..., uncounted: _Optional[_Iterable[str]] = ..., quality_metric: _Optional[str] = ..., quality: _Optional[float] = ..., latency_ms: _Optional[float] = ..., rows_per_s: _Optional[float] = ..., problem: _Optional[str] = ..., length: _Optional[int] = ..., has_open_axes: bool = ...) -> None: ...
     MODELS_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[AnalyseModelsResponse.Analysis]
