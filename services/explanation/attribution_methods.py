@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.explanation import gradient_methods as by
+from services.explanation import layer_methods as within
 from services.explanation.explain import Attribution, by_kernel_shap
+from services.explanation.gradient_task import Run, attribution_of
 from services.explanation.method import Method
 from services.explanation.parameters import Parameter
 
@@ -16,7 +18,12 @@ class AttributionMethod(Method):
 
 
 def _of_gradients(
-    name: str, summary: str, source: str, run: by.Run, *parameters: Parameter
+    name: str,
+    summary: str,
+    source: str,
+    run: Run,
+    *parameters: Parameter,
+    looks_at_layer: bool = False,
 ) -> AttributionMethod:
     return AttributionMethod(
         name=name,
@@ -25,7 +32,7 @@ def _of_gradients(
         summary=summary,
         source=source,
         parameters=parameters,
-        run=by.attribution_of(name, run, parameters),
+        run=attribution_of(name, run, parameters, looks_at_layer=looks_at_layer),
     )
 
 
@@ -102,29 +109,33 @@ ATTRIBUTIONS = (
         "grad_cam",
         "Where the feature maps of a convolution speak for the output",
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, Grad-CAM, 2016, arXiv:1610.02391",
-        by.by_grad_cam,
+        within.by_grad_cam,
+        looks_at_layer=True,
     ),
     _of_gradients(
         "guided_grad_cam",
         "Guided backpropagation where Grad-CAM points",
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, Grad-CAM, 2016, arXiv:1610.02391",
-        by.by_guided_grad_cam,
+        within.by_guided_grad_cam,
+        looks_at_layer=True,
     ),
     _of_gradients(
         "layer_conductance",
         "What flows to the output through each unit of a layer; adds up, in the layer's shape",
         "Dhamdhere, Sundararajan, Yan, How Important Is a Neuron?, 2018, arXiv:1805.12233",
-        by.by_layer_conductance,
-        by.STEPS_64,
+        within.by_layer_conductance,
+        within.STEPS,
+        looks_at_layer=True,
     ),
     _of_gradients(
         "neuron_conductance",
         "What flows from each input element to the output through one unit of a layer",
         "Dhamdhere, Sundararajan, Yan, How Important Is a Neuron?, 2018, arXiv:1805.12233",
-        by.by_neuron_conductance,
-        by.UNIT,
-        by.STEPS_64,
+        within.by_neuron_conductance,
+        within.UNIT,
+        within.STEPS,
         by.QUADRATURE,
+        looks_at_layer=True,
     ),
     _of_gradients(
         "lrp_epsilon",

@@ -73,13 +73,22 @@ def attacked_head(manifest: Manifest, model: onnx.ModelProto, output_name: str) 
 
 
 def exposing(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
-    """The model with `tensor` among its outputs."""
+    """The model with `tensor` among its outputs.
+
+    Raises:
+        Unsupported: shape inference cannot tell what the tensor is.
+    """
     if tensor in {o.name for o in model.graph.output}:
         return model
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    info = next((v for v in inferred if v.name == tensor), None)
+    if info is None:
+        raise Unsupported(
+            f"shape inference knows nothing about the inner tensor '{tensor}'; name another layer"
+        )
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
-    copy.graph.output.append(next(v for v in inferred if v.name == tensor))
+    copy.graph.output.append(info)
     return copy
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.explanation.arrays import Array
+from services.explanation.arrays import Array, is_channels_last
 from wintergarden.errors import InvalidArgument, InvalidTensor
 
 
@@ -31,7 +31,9 @@ class Players:
 
     @classmethod
     def grid(cls, shape: Sequence[int], rows: int, columns: int) -> Players:
-        """Rectangles of an image [C, H, W] or [H, W], as equal as they can be; channels together.
+        """Rectangles of an image [C, H, W], [H, W, C] or [H, W], as equal as they can be.
+
+        Channels are together.
 
         Raises:
             InvalidArgument: no image, or more rectangles than pixels.
@@ -42,7 +44,8 @@ class Players:
                 "use features or a feature mask",
                 "players.grid",
             )
-        height, width = shape[-2:]
+        is_last = is_channels_last(shape)
+        height, width = shape[:2] if is_last else shape[-2:]
         if not (1 <= rows <= height and 1 <= columns <= width):
             raise InvalidArgument(
                 f"a grid of {rows}×{columns} on an image of {height}×{width}; "
@@ -52,6 +55,7 @@ class Players:
         row_of = np.arange(height) * rows // height
         column_of = np.arange(width) * columns // width
         assignment = row_of[:, None] * columns + column_of
+        assignment = assignment[:, :, None] if is_last else assignment
         return cls(np.broadcast_to(assignment, shape).copy(), rows * columns)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import captum.attr
@@ -13,10 +14,12 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from services.explanation.arrays import channels_first
 from services.explanation.attribution_methods import ATTRIBUTIONS
 from services.explanation.attributions.expected_gradients import expected_gradients
 from services.explanation.attributions.grad_cam import enlarged
 from services.explanation.attributions.path import QUADRATURES, Quadrature
+from services.explanation.attributions.players import Players
 from services.explanation.attributions.smooth_grad import smooth_grad
 from services.explanation.explain import ExplainQuery, Explanation, explain
 from services.explanation.methods import attribution
@@ -272,9 +275,60 @@ def test_expectations_over_other_texts_and_noise(reader) -> None:
         ExplainQuery(rows=tokens, parameters={"samples": 3}),
     )  # fmt: skip
     assert noisy.attributions.shape == tokens.shape
-    for method in ("deep_shap", "grad_cam", "layer_conductance"):
-        with pytest.raises(Unsupported, match="is for models of numbers"):
-            explain(attribution(method).run, reader, ExplainQuery(rows=tokens))
+
+
+def test_deep_shap_of_tokens_adds_up_and_is_the_rescale_rule(reader) -> None:
+    """From zeros, tanh's multiplier at the sum s of the embeddings is tanh(s) / s."""
+    tokens = np.array([[1, 5, 0], [2, 2, 3]])
+    ours = explain(attribution("deep_shap").run, reader, ExplainQuery(rows=tokens, targets=(1,)))
+    assert (np.abs(ours.efficiency_gaps) <= 1e-5).all()
+    kept = TABLE[tokens].astype(np.float64) * (tokens != 0)[..., None]
+    total = kept.sum(1, keepdims=True)
+    truth = (kept * (np.tanh(total) / total) * OUT[:, 1]).sum(-1)
+    np.testing.assert_allclose(ours.attributions, truth, atol=1e-6)
+    others = np.array([[6, 6, 6], [1, 2, 3]])
+    ours = explain(attribution("deep_shap").run, reader, ExplainQuery(tokens, background=others))
+    assert (np.abs(ours.efficiency_gaps) <= 1e-5).all()
+
+
+def test_layers_behind_tokens_have_their_conductance(reader) -> None:
+    tokens = np.array([[1, 5, 4], [2, 2, 3]])
+    query = ExplainQuery(rows=tokens, targets=(1,), layer="hidden")
+    ours = explain(attribution("layer_conductance").run, reader, query)
+    assert ours.attributions.shape == (2, 3)
+    # The logits are a line in this layer, so that each unit's part is its value times its weight.
+    hidden = np.tanh(TABLE[tokens].sum(1))
+    np.testing.assert_allclose(ours.attributions, hidden * OUT[:, 1], atol=1e-5)
+    parts = [
+        explain(
+            attribution("neuron_conductance").run, reader,
+            replace(query, parameters={"unit": unit, "steps": 128}),
+        )
+        for unit in range(3)
+    ]  # fmt: skip
+    assert parts[0].attributions.shape == tokens.shape
+    sums = np.stack([part.attributions.sum(1) for part in parts], axis=1)
+    np.testing.assert_allclose(sums, ours.attributions, atol=1e-4)
+
+
+def test_grad_cam_of_tokens_needs_maps_over_them(reader) -> None:
+    tokens = np.array([[1, 5, 4]])
+    for layer, error, match in (
+        ("", InvalidArgument, "has no convolution; name a layer"),
+        ("hidden", Unsupported, r"needs channels and places: name a layer \[N, C, T\]"),
+    ):
+        with pytest.raises(error, match=match):
+            explain(attribution("grad_cam").run, reader, ExplainQuery(tokens, layer=layer))
+
+
+def test_images_whose_channels_are_last_are_read_as_such() -> None:
+    row = np.arange(6 * 5 * 3).reshape(6, 5, 3)
+    assert channels_first(row).shape == (3, 6, 5)
+    assert channels_first(channels_first(row)).shape == (3, 6, 5)
+    players = Players.grid(row.shape, 2, 5)
+    assert players.count == 10
+    assert (players.assignment == players.assignment[..., :1]).all()
+    np.testing.assert_array_equal(players.assignment[[0, 3], :, 0], np.arange(10).reshape(2, 5))
 
 
 def test_smooth_grad_is_the_gradient_without_noise_and_does_not_mix_rows(served, lenet) -> None:
