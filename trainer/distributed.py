@@ -38,9 +38,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.data.registry import load
 from trainer.order import parse_training_order
-from trainer.recipes.classification import train
 from trainer.recipes.device import choose_device
 from trainer.recipes.ranks import ALONE, Ranks
+from trainer.recipes.supervised import train
 from trainer.recipes.watcher import Stopped
 from trainer.state_file import pack, unpack
 from trainer.zoo.registry import find

@@ -22,10 +22,11 @@ from trainer.export.charts import Chart
 from trainer.export.publish import publish
 from trainer.export.release import make_release
 from trainer.order import TrainingOrder, parse_training_order
-from trainer.recipes.classification import Trained, train
 from trainer.recipes.device import choose_device
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
-from trainer.recipes.tasks import create_task
+from trainer.recipes.supervised import train
+from trainer.recipes.tasks import check_task
+from trainer.recipes.trained import Trained
 from trainer.recipes.transfer import Source
 from trainer.recipes.watcher import Checkpointable, Watcher
 from trainer.sources import find_source
@@ -138,7 +139,7 @@ def _understand(order: TrainingOrder) -> _Assignment:
     dataset, source = load(order.dataset, datasets), None
     if architecture.is_fixed:
         return _Assignment(order, architecture, hyperparameters, dataset, device, source)
-    create_task(dataset, hyperparameters)  # refuses what the task has no use for
+    check_task(dataset.info, hyperparameters)
     if hyperparameters.init_from:
         source = find_source(hyperparameters.init_from, open_store(order.store_uri), datasets)
     return _Assignment(order, architecture, hyperparameters, dataset, device, source)

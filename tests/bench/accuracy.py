@@ -25,7 +25,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from trainer.data.dataset import Dataset, Split
 from trainer.data.registry import load
-from trainer.recipes.classification import evaluate, train
+from trainer.recipes.evaluation import evaluate
+from trainer.recipes.supervised import train
 from trainer.zoo.registry import check_fits, find
 
 

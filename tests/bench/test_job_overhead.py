@@ -37,7 +37,7 @@ BARE = f"""
 import os, time
 os.nice(10)
 from trainer.data.registry import load
-from trainer.recipes.classification import train
+from trainer.recipes.supervised import train
 from trainer.zoo.registry import find
 began = time.perf_counter()
 lenet = find("lenet5")

@@ -26,7 +26,9 @@ import torch
 
 from trainer.data.dataset import Array, Dataset, Split
 from trainer.data.registry import load
-from trainer.recipes.classification import Trained, evaluate, train
+from trainer.recipes.evaluation import evaluate
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.recipes.transfer import Source
 from trainer.zoo.registry import find
 

@@ -13,7 +13,7 @@ from services.inference.sources.store import StoreSource
 from trainer.data.registry import load
 from trainer.export.publish import publish
 from trainer.export.release import make_release
-from trainer.recipes.classification import train
+from trainer.recipes.supervised import train
 from trainer.zoo.registry import find
 from wintergarden.errors import DataLoss
 from wintergarden.store import ManifestFields, ModelStore, open_store

@@ -17,7 +17,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.registry import load
 from trainer.export.graph import ServedNetwork, export, variable_axes
 from trainer.export.parity import check_parity, run_onnx
-from trainer.recipes.classification import Trained, prepare
+from trainer.recipes.trained import Trained, prepare
 from trainer.zoo import registry
 from trainer.zoo.alexnet import AlexNet, PaperAlexNet
 from trainer.zoo.convolution import Convolution

@@ -82,7 +82,7 @@ class Split:
     labels: Array
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from trainer.export.charts import Chart
-from trainer.recipes.classification import Trained
+from trainer.recipes.trained import Trained
 from wintergarden.store.names import CARD
 
 CURVE_ROWS = 12

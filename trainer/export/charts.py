@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.export.findings import Findings
-from trainer.recipes.classification import Trained
+from trainer.recipes.trained import Trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

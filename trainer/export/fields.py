@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainer.recipes.classification import Trained
 from trainer.recipes.tasks import Filtering
+from trainer.recipes.trained import Trained
 from wintergarden import __version__
 from wintergarden.store import Lineage, ManifestFields, TensorInfo
 from wintergarden.store.manifest import VocabularyInfo

@@ -8,15 +8,10 @@ import numpy as np
 
 from trainer.data.dataset import Array
 from trainer.export.parity import ROWS, run_onnx
-from trainer.recipes.classification import Trained
-from trainer.recipes.tasks import (
-    LOGITS,
-    PROBABILITIES,
-    VALUE,
-    Classification,
-    Filtering,
-    Regression,
-)
+from trainer.recipes.sequence_tasks import LanguageModelling, SequenceToSequence, Tagging
+from trainer.recipes.task import LOGITS, PROBABILITIES
+from trainer.recipes.tasks import VALUE, Classification, Filtering, Regression
+from trainer.recipes.trained import Trained
 from wintergarden.runtime import Session
 
 BINS = 15
@@ -63,7 +58,7 @@ class Findings:
 def findings(session: Session, trained: Trained) -> Findings:
     """Looks at the whole held-out part, some examples at a time."""
     split, task = trained.dataset.test, trained.task
-    if isinstance(task, Filtering):
+    if isinstance(task, Filtering | SequenceToSequence | LanguageModelling):
         return Findings()
     classes = len(trained.dataset.info.class_labels)
     confusion = np.zeros((classes, classes), np.int64)
@@ -74,8 +69,9 @@ def findings(session: Session, trained: Trained) -> Findings:
         if isinstance(task, Regression):
             values.append(answers[VALUE])
             continue
-        taken = answers[LOGITS].argmax(axis=1)
-        np.add.at(confusion, (labels.astype(np.int64), taken), 1)
+        taken = answers[LOGITS].argmax(axis=-1 if isinstance(task, Tagging) else 1)
+        there = labels >= 0  # not so at a text's padding
+        np.add.at(confusion, (labels[there].astype(np.int64), taken[there]), 1)
         if isinstance(task, Classification):
             confidences.append(answers[PROBABILITIES].max(axis=1))
             rights.append(taken == labels)

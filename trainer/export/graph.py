@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from trainer.recipes.classification import Trained
-from trainer.recipes.tasks import LOGITS, PROBABILITIES
+from trainer.recipes.task import LOGITS, PROBABILITIES
+from trainer.recipes.trained import Trained
 from wintergarden.errors import Unsupported
 
 OPSET = 20
@@ -66,19 +68,40 @@ def export(
         Unsupported: the network cannot be exported, or the exporter froze a dynamic dimension.
     """
     served.eval()
+    return export_graph(served, {input_name: example}, {input_name: (0, *lengths)}, outputs)
+
+
+def export_graph(
+    module: nn.Module,
+    examples: Mapping[str, Tensor],
+    dynamic: Mapping[str, Sequence[int]],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """The ONNX graph of a module of any number of inputs, whose first axes are the batch.
+
+    Args:
+        module: in eval mode; takes the inputs by position, in the order of `examples`.
+        examples: one of each input, by the input's name.
+        dynamic: of each input, the axes that may have any length.
+        outputs: names of what it answers.
+
+    Raises:
+        Unsupported: the network cannot be exported, or the exporter froze a dynamic dimension.
+    """
     # It logs at each export that torchvision, whose operators nobody here uses, is missing.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    # AUTO would freeze them silently.
+    shapes = [dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) for name in examples]
     with warnings.catch_warnings():
         # torch 2.13 warns about its own use of its own pytree.
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
         try:
             program = torch.onnx.export(
-                served,
-                (example,),
-                input_names=[input_name],
+                module,
+                tuple(examples.values()),
+                input_names=list(examples),
                 output_names=list(outputs),
-                # AUTO would freeze them silently.
-                dynamic_shapes=(dict.fromkeys((0, *lengths), torch.export.Dim.DYNAMIC),),
+                dynamic_shapes=_for(module, shapes),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
@@ -91,36 +114,45 @@ def export(
         raise Unsupported("the exporter returned no program")
     model = program.model_proto
     forget_source(model)
+    _check_dynamic(model, dynamic)
     _name_batch(model)
-    _check_lengths(model, lengths)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _name_batch(model: onnx.ModelProto) -> None:
-    """Calls the first axis of inputs and outputs `batch`, for people who look at the graph."""
-    values = [*model.graph.input, *model.graph.output]
-    for value in values:
-        first = value.type.tensor_type.shape.dim[0]
-        if not first.dim_param:
-            raise Unsupported(
-                f"the exporter froze the batch of {value.name!r} at {first.dim_value}"
-            )
-    symbol = values[0].type.tensor_type.shape.dim[0].dim_param
-    for value in (*values, *model.graph.value_info):
-        for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param == symbol:
-                axis.dim_param = "batch"
+def _for(module: nn.Module, shapes: Sequence[dict[int, Any]]) -> tuple[Any, ...]:
+    """As the exporter wants them: those of `*rest` are a tuple of their own."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    if len(plain) == len(parameters):
+        return tuple(shapes)
+    return (*shapes[: len(plain)], tuple(shapes[len(plain) :]))
 
 
-def _check_lengths(model: onnx.ModelProto, lengths: Sequence[int]) -> None:
+def _check_dynamic(model: onnx.ModelProto, dynamic: Mapping[str, Sequence[int]]) -> None:
     for given in model.graph.input:
-        for axis in lengths:
+        for axis in dynamic[given.name]:
             size = given.type.tensor_type.shape.dim[axis]
             if not size.dim_param:
                 raise Unsupported(
                     f"the exporter froze axis {axis} of {given.name!r} at {size.dim_value}"
                 )
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Calls the first axis of inputs and outputs `batch`, for people who look at the graph."""
+    values = [*model.graph.input, *model.graph.output]
+    firsts = [value.type.tensor_type.shape.dim[0] for value in values]
+    for value, first in zip(values, firsts, strict=True):
+        if not first.dim_param:
+            raise Unsupported(
+                f"the exporter froze the batch of {value.name!r} at {first.dim_value}"
+            )
+    symbols = {first.dim_param for first in firsts}
+    for value in (*values, *model.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param in symbols:
+                axis.dim_param = "batch"
 
 
 def forget_source(model: onnx.ModelProto) -> None:

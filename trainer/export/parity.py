@@ -12,8 +12,7 @@ from torch import nn
 
 from trainer.data.dataset import Array, Dataset, Split
 from trainer.export.graph import variable_axes
-from trainer.recipes.task import Task
-from trainer.recipes.tasks import LOGITS, PROBABILITIES
+from trainer.recipes.task import LOGITS, PROBABILITIES, Task
 from wintergarden.errors import DataLoss
 from wintergarden.runtime import Session
 

@@ -24,8 +24,9 @@ from trainer.export.parity import (
     served_metrics,
 )
 from trainer.export.variants import Exported, Variant, VariantRefused, make_variant
-from trainer.recipes.classification import Trained, evaluate
+from trainer.recipes.evaluation import evaluate
 from trainer.recipes.tasks import Regression
+from trainer.recipes.trained import Trained
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import ManifestFields
 from wintergarden.store.golden import replay, write_golden

@@ -96,7 +96,7 @@ class Hyperparameters(BaseModel):
 
 
 class SupervisedHyperparameters(Hyperparameters):
-    """Of `recipes.classification`, whatever the task."""
+    """Of `recipes.supervised`, whatever the task."""
 
     epochs: Epochs = 60
     batch_size: int = Field(default=64, ge=1, le=4096)
@@ -187,16 +187,39 @@ class ClassificationHyperparameters(SupervisedHyperparameters):
 class TextHyperparameters(ClassificationHyperparameters):
     """Of networks that tell classes of texts."""
 
-    tokens: Literal["character", "word"] = "character"
-    """What a text is taken apart into: characters, or words and signs in small letters."""
+    tokens: Literal["character", "word", "byte-pair"] = "character"
+    """What a text is taken apart into: characters; words and signs in small letters; or pieces of
+    words that are learnt from the training texts, of which none is ever unknown."""
     vocabulary_size: int = Field(default=2000, ge=1, le=50_000)
-    """The most frequent tokens of the training texts that the network tells apart."""
+    """The most frequent tokens of the training texts that the network tells apart; byte pairs are
+    256 or more."""
     max_tokens: int = Field(default=256, ge=1, le=16_384)
     """Tokens of a text that are looked at; what follows is cut off."""
 
+    @field_validator("vocabulary_size")
+    @classmethod
+    def _has_all_bytes(cls, value: int, beside: ValidationInfo) -> int:
+        if beside.data.get("tokens") == "byte-pair" and value < 256:
+            raise ValueError("at least 256 with tokens byte-pair: every byte is one")
+        return value
+
+
+class SequenceHyperparameters(TextHyperparameters):
+    """Of networks that read and write sequences."""
+
+    target_tokens: Literal["character", "word", "byte-pair"] = "character"
+    """What texts that are to be written are taken apart into, where they answer others."""
+    target_vocabulary_size: int = Field(default=2000, ge=1, le=50_000)
+    """The most frequent tokens of these texts that can be written."""
+    max_target_tokens: int = Field(default=256, ge=1, le=16_384)
+    """Tokens of such a text; what follows is cut off."""
+    piece_tokens: int = Field(default=128, ge=2, le=16_384)
+    """Of a language model: tokens of a document that are learnt in a step, and that gradients go
+    back through; the state goes on (truncated back-propagation through time)."""
+
 
 class ImageClassificationHyperparameters(ClassificationHyperparameters):
-    """Of `recipes.classification` on images."""
+    """Of `recipes.supervised` on images."""
 
     augment: bool = True
     """Train on randomly rotated, scaled, sheared and shifted images."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.data.dataset import Dataset, Split
+from trainer.data.dataset import Dataset
 from trainer.recipes.adversary import Adversary
 from trainer.recipes.augmentation import draw_affine, warped
 from trainer.recipes.device import autocast_dtype
+from trainer.recipes.examples import create_examples
 from trainer.recipes.hyperparameters import (
     ImageClassificationHyperparameters,
     SupervisedHyperparameters,
@@ -20,7 +20,7 @@ from trainer.recipes.hyperparameters import (
 from trainer.recipes.randomness import derived_seed, generator_of, seed_device
 from trainer.recipes.ranks import Ranks
 from trainer.recipes.run import TrainingRun
-from trainer.recipes.task import Task
+from trainer.recipes.task import Answer, Carried, Task
 
 
 class Learner:
@@ -62,7 +62,7 @@ class Learner:
         self._seed = seed
         self._ranks = ranks
         self._device = run.loss_sum.device
-        self._examples = _Examples(dataset.train, task, self._device)
+        self._examples = create_examples(dataset.train, task, dataset.info, self._device)
         self._replica = ranks.replicate(run.network)
         self._parameters = list(run.network.parameters())
         self._dtype = autocast_dtype(hyperparameters.precision, self._device)
@@ -76,6 +76,11 @@ class Learner:
                     hyperparameters.adversarial_steps,
                     dataset.info.value_range,
                 )
+
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """The indices of the examples of each batch of an epoch; always as many batches."""
+        generator = generator_of(self._seed, "order", epoch)
+        return self._examples.batches(self._hyperparameters.batch_size, generator)
 
     def learn(self, indices: Tensor) -> None:
         """One step on the examples of these indices, (N,); those of all ranks together."""
@@ -96,21 +101,28 @@ class Learner:
         weight = 1.0 if parts else 0.0
         parts = parts or [torch.zeros(1, dtype=torch.int64)]
         run.optimizer.zero_grad()
+        carried: list[Carried] = []
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for number, part in enumerate(parts, start=1):
             with ranks.local(self._replica) if number < len(parts) else nullcontext():
-                loss = weight * self._loss(
+                loss, taken_along = self._loss(
                     indices[part],
                     None if maps is None else maps[part],
                     None if starts is None else starts[part],
+                    tuple(rows[part] for rows in run.carried),
                 )
+                loss = weight * loss
                 # Gradients become the ranks' mean: their sum is what belongs to the batch's mean.
                 run.scaler.scale(loss * (ranks.count / len(indices))).backward()
             loss_sum += loss.detach()
+            carried.append(taken_along)
+        run.carried = tuple(torch.cat(rows) for rows in zip(*carried, strict=True))
         self._step()
         run.end_step(loss_sum)
 
-    def _loss(self, indices: Tensor, maps: Tensor | None, starts: Tensor | None) -> Tensor:
+    def _loss(
+        self, indices: Tensor, maps: Tensor | None, starts: Tensor | None, carried: Carried
+    ) -> tuple[Tensor, Carried]:
         """Summed over the examples; auxiliary heads' is added, weighted (Szegedy 2015, §5)."""
         inputs, targets = self._examples.take(indices)
         if maps is not None:
@@ -120,22 +132,28 @@ class Learner:
             starts = starts.to(self._device, non_blocking=True)
             inputs = self._adversary.move(
                 self._run.network,
-                lambda moved: self._judge(self._answers(self._run.network, moved).float(), targets),
+                lambda moved: self._judged(self._ask(self._run.network, moved, targets), targets),
                 inputs,
                 starts,
             )
-        answers = self._answers(self._replica, inputs)
-        answer, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
-        loss = self._judge(answer.float(), targets)
-        for other in auxiliary:
+        answer = self._ask(self._replica, inputs, targets, carried)
+        loss = self._judged(answer, targets)
+        for other in answer.auxiliary:
             loss = loss + self._auxiliary_weight * self._judge(other.float(), targets)
-        return loss
+        if answer.penalty is not None:
+            loss = loss + answer.penalty
+        return loss, answer.carried
 
-    def _answers(self, network: nn.Module, inputs: Tensor) -> Any:
-        """What the network says of raw inputs; several where it has auxiliary heads."""
+    def _judged(self, answer: Answer, targets: Tensor) -> Tensor:
+        return self._judge(answer.main.float(), targets)
+
+    def _ask(
+        self, network: nn.Module, inputs: Tensor, targets: Tensor, carried: Carried = ()
+    ) -> Answer:
+        """What the network says of raw inputs."""
         inputs = self._preprocessing(inputs)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            return network(inputs)
+            return self._task.ask(network, inputs, targets, carried)
 
     def _step(self) -> None:
         run = self._run
@@ -145,25 +163,3 @@ class Learner:
         run.scaler.step(run.optimizer)
         run.scaler.update()
         run.l1.step()
-
-
-class _Examples:
-    """A part of the data in the host's memory, from which batches go to the device."""
-
-    def __init__(self, split: Split, task: Task, device: torch.device) -> None:
-        self._inputs, self._targets = torch.from_numpy(split.inputs), task.targets(split.labels)
-        self._device = device
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one example's input."""
-        return tuple(self._inputs.shape[1:])
-
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The examples of these indices and their targets, on the device."""
-        return self._sent(self._inputs[indices]), self._sent(self._targets[indices])
-
-    def _sent(self, values: Tensor) -> Tensor:
-        if self._device.type != "cuda":
-            return values
-        return values.pin_memory().to(self._device, non_blocking=True)

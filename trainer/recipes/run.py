@@ -14,6 +14,7 @@ from trainer.recipes.average import Average
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from trainer.recipes.optimization import L1, create_optimizer
 from trainer.recipes.schedule import create_schedule
+from trainer.recipes.task import Carried
 from wintergarden.errors import FailedPrecondition
 
 
@@ -26,13 +27,14 @@ class TrainingRun:
     Args:
         network: to be trained, where it is.
         hyperparameters: of the training.
-        examples: in the training part.
+        batches_per_epoch: that a pass over the training part is made of.
 
     Attributes:
         step: optimisation steps done.
         epoch: whole epochs done.
         batch: batches done of the epoch under way.
         rate: the learning rate of the last step.
+        carried: what the network takes along to the next batch, by the rows of the last one.
         loss_sum: float64 on the network's device, of the epoch's examples so far; on this rank.
         history: a row for each whole epoch.
         average: of the network's weights over the steps.
@@ -40,12 +42,12 @@ class TrainingRun:
     """
 
     def __init__(
-        self, network: nn.Module, hyperparameters: SupervisedHyperparameters, examples: int
+        self, network: nn.Module, hyperparameters: SupervisedHyperparameters, batches_per_epoch: int
     ) -> None:
         self.network = network
         self._hyperparameters = hyperparameters
         device = next(network.parameters()).device
-        self.batches_per_epoch = math.ceil(examples / hyperparameters.batch_size)
+        self.batches_per_epoch = batches_per_epoch
         self.optimizer = create_optimizer(network, hyperparameters)
         self.l1 = L1(self.optimizer, hyperparameters.l1)
         self.schedule = create_schedule(self.optimizer, hyperparameters, self.batches_per_epoch)
@@ -53,6 +55,7 @@ class TrainingRun:
         self.average = Average(network, hyperparameters.ema_decay)
         self.step = self.epoch = self.batch = self.kept_epoch = 0
         self.rate = 0.0
+        self.carried: Carried = ()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.history: list[dict[str, float]] = []
         self._best_loss = math.inf
@@ -94,7 +97,7 @@ class TrainingRun:
         """All batches of an epoch have been learnt."""
         self.history.append(metrics)
         self.epoch += 1
-        self.batch = 0
+        self.batch, self.carried = 0, ()
         self.loss_sum.zero_()
         self._seconds_before, self._resumed_at = 0.0, time.perf_counter()
         self.schedule.after_epoch(metrics["validation_loss"])
@@ -116,6 +119,7 @@ class TrainingRun:
             "epoch": self.epoch,
             "batch": self.batch,
             "rate": self.rate,
+            "carried": self.carried,
             "loss_sum": self.loss_sum,
             "epoch_seconds": self.epoch_seconds,
             "history": self.history,
@@ -143,6 +147,8 @@ class TrainingRun:
             self.scaler.load_state_dict(state["scaler"])
             self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
             self.rate = state["rate"]
+            device = self.loss_sum.device
+            self.carried = tuple(rows.to(device) for rows in state.get("carried", ()))
             self.loss_sum.copy_(state["loss_sum"])
             self.history = state["history"]
             self._best_loss, self.kept_epoch = state["best_loss"], state["kept_epoch"]

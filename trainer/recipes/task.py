@@ -6,12 +6,37 @@ The data set says which task it is; `trainer.recipes.tasks` makes it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from trainer.data.dataset import Array, DatasetInfo
 from wintergarden.store import TensorInfo
+
+LOGITS, PROBABILITIES = "logits", "probabilities"
+"""Names of what classifiers serve."""
+
+Carried = tuple[Tensor, ...]
+"""What a network takes along from a batch to the next, (N, …) each: a row for each of the batch."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network answered to a batch.
+
+    Attributes:
+        main: what is judged, and served.
+        auxiliary: of heads that help learning alone; each is judged as `main` is.
+        penalty: a term of the loss, summed over the examples; None: there is none.
+        carried: over to the next batch, without gradients.
+    """
+
+    main: Tensor
+    auxiliary: tuple[Tensor, ...] = ()
+    penalty: Tensor | None = None
+    carried: Carried = ()
 
 
 class Task(nn.Module, ABC):
@@ -27,10 +52,14 @@ class Task(nn.Module, ABC):
     Attributes:
         outputs: names of the served tensors; what the first says decides.
         score: the metric that says how good a network is; more is better.
+        target_padding: what fills targets of different lengths up; None: they have none.
+        carries: whether batches go on where those before them ended.
     """
 
     outputs: tuple[str, ...]
     score: str
+    target_padding: int | None = None
+    carries: bool = False
 
     @abstractmethod
     def targets(self, labels: Array) -> Tensor:
@@ -55,6 +84,22 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def served_tally(self, answers: Mapping[str, Array], labels: Array) -> Tensor:
         """The sums of `tally`, from what the served graph answered."""
+
+    def ask(
+        self, network: Callable[..., Any], inputs: Tensor, targets: Tensor, carried: Carried
+    ) -> Answer:
+        """Lets a network answer; here it sees the inputs alone and takes nothing along.
+
+        Args:
+            network: several answers of it are its own and its auxiliary heads'.
+            inputs: (N, …), of a batch.
+            targets: (N, …), which a network that is taught by forcing sees, too.
+            carried: from the batch before; empty at the begin of a pass.
+        """
+        del targets, carried
+        answers = network(inputs)
+        main, *auxiliary = answers if isinstance(answers, tuple) else (answers,)
+        return Answer(main, tuple(auxiliary))
 
     def warped(self, targets: Tensor, maps: Tensor) -> Tensor:
         """Targets of images that were warped by maps (N, 2, 3)."""

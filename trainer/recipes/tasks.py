@@ -1,4 +1,4 @@
-"""The tasks there are: classes of examples, values, classes of pixels."""
+"""The tasks there are: classes of examples, values, classes of pixels, and those of sequences."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ from torch.nn import functional
 
 from trainer.data.dataset import Array, Dataset, DatasetInfo
 from trainer.recipes.hyperparameters import ClassWeights, SupervisedHyperparameters
-from trainer.recipes.task import Task
+from trainer.recipes.sequence_tasks import (
+    NO_TAG,
+    LanguageModelling,
+    SequenceToSequence,
+    Tagging,
+)
+from trainer.recipes.task import LOGITS, PROBABILITIES, Task
 from wintergarden.errors import InvalidArgument
 from wintergarden.store import TensorInfo
 
-LOGITS, PROBABILITIES, VALUE, FEATURE_MAP = "logits", "probabilities", "value", "feature_map"
+VALUE, FEATURE_MAP = "value", "feature_map"
+GENERATING = ("sequence-to-sequence", "captioning", "language-modelling")
+"""Tasks of which texts come."""
+
+_WHAT = {"regression": "values", **dict.fromkeys(GENERATING, "texts to generate")}
 
 _MIN_STD = 1e-6
 
@@ -266,24 +276,49 @@ class Filtering(Task):
         return self.tally(torch.from_numpy(answers[FEATURE_MAP]), self.targets(labels))
 
 
+def check_task(info: DatasetInfo, hyperparameters: SupervisedHyperparameters) -> None:
+    """Refuses hyperparameters that make no sense for the task of a data set.
+
+    Raises:
+        InvalidArgument: naming the first.
+    """
+    useless: dict[str, tuple[str, ...]] = {
+        "regression": ("label_smoothing", "class_weights"),
+        **dict.fromkeys(GENERATING, ("class_weights",)),
+    }
+    for name in useless.get(info.task, ()):
+        if getattr(hyperparameters, name) not in (0.0, "none"):
+            raise InvalidArgument(
+                f"hyperparameter {name!r}: {info.name} has {_WHAT[info.task]} and no classes; "
+                "leave it out",
+                field=f"hyperparameters.{name}",
+            )
+
+
 def create_task(dataset: Dataset, hyperparameters: SupervisedHyperparameters) -> Task:
-    """The task of a data set.
+    """The task of a data set, whose texts are token ids already.
 
     Raises:
         InvalidArgument: a hyperparameter makes no sense for it.
     """
-    info, smoothing = dataset.info, hyperparameters.label_smoothing
-    if str(info.task) == "regression":
-        for name in ("label_smoothing", "class_weights"):
-            if getattr(hyperparameters, name) not in (0.0, "none"):
-                raise InvalidArgument(
-                    f"hyperparameter {name!r}: {info.name} has values and no classes; leave it out",
-                    field=f"hyperparameters.{name}",
-                )
-        return Regression(dataset.train.labels)
+    info, labels = dataset.info, dataset.train.labels
+    smoothing = hyperparameters.label_smoothing
+    check_task(info, hyperparameters)
+    if info.task == "regression":
+        return Regression(labels)
+    if info.task == "language-modelling":
+        if info.vocabulary is None:
+            raise InvalidArgument(f"{info.name} has no vocabulary", field="dataset")
+        return LanguageModelling(labels, info.vocabulary, smoothing)
+    if info.task in GENERATING:
+        return SequenceToSequence(labels, smoothing=smoothing)
     classes = len(info.class_labels)
-    weights = class_weights(dataset.train.labels, classes, hyperparameters.class_weights)
-    if str(info.task) == "segmentation":
+    if info.task == "tagging":
+        tags = labels[labels != NO_TAG]
+        weights = class_weights(tags, classes, hyperparameters.class_weights)
+        return Tagging(labels, classes, weights, smoothing)
+    weights = class_weights(labels, classes, hyperparameters.class_weights)
+    if info.task == "segmentation":
         return Segmentation(classes, weights, smoothing)
     return Classification(weights, smoothing)
 

@@ -22,7 +22,9 @@ from trainer.data.dataset import Dataset, Split
 from trainer.data.registry import describe, load
 from trainer.export.publish import publish
 from trainer.export.release import make_release
-from trainer.recipes.classification import Trained, evaluate, prepare, train
+from trainer.recipes.evaluation import evaluate
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained, prepare
 from trainer.zoo.registry import find
 from wintergarden.errors import WintergardenError
 from wintergarden.runtime import RuntimeOptions, open_session

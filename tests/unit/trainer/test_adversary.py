@@ -11,7 +11,8 @@ from torch import nn
 from trainer.data.dataset import Dataset
 from trainer.data.registry import load
 from trainer.recipes.adversary import Adversary
-from trainer.recipes.classification import Trained, train
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.zoo.registry import find
 from wintergarden.errors import InvalidArgument
 

@@ -9,8 +9,10 @@ import torch
 from trainer.data.dataset import Dataset
 from trainer.data.registry import load
 from trainer.recipes.augmentation import random_affine
-from trainer.recipes.classification import Trained, evaluate, train
+from trainer.recipes.evaluation import evaluate
 from trainer.recipes.preprocessing import Preprocessing
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.recipes.watcher import Stopped, Watcher
 from trainer.zoo.registry import find
 from wintergarden.errors import InvalidArgument

@@ -11,7 +11,7 @@ from scipy import signal
 
 from trainer.data.registry import load
 from trainer.export.release import make_release
-from trainer.recipes.classification import train
+from trainer.recipes.supervised import train
 from trainer.zoo.convolution import LAPLACIAN, Convolution
 from trainer.zoo.registry import find
 from wintergarden.errors import InvalidArgument

@@ -17,8 +17,9 @@ import torch
 
 from trainer.data.registry import load
 from trainer.distributed import joined
-from trainer.recipes.classification import Trained, train
 from trainer.recipes.ranks import Ranks
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.recipes.watcher import Checkpointable, Stopped, Watcher
 from trainer.state_file import pack, unpack
 from trainer.testing import eventually, has_ended

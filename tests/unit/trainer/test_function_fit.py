@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from trainer.data.registry import load
-from trainer.recipes.classification import train
+from trainer.recipes.supervised import train
 from trainer.zoo.registry import find
 
 

@@ -10,9 +10,11 @@ import torch
 
 from trainer.data.dataset import Dataset
 from trainer.data.registry import load
-from trainer.recipes.classification import Trained, evaluate, train
 from trainer.recipes.device import choose_device
+from trainer.recipes.evaluation import evaluate
 from trainer.recipes.randomness import derived_seed, generator_of
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.recipes.watcher import Watcher
 from trainer.zoo.registry import find
 from wintergarden.errors import InvalidArgument, Unsupported

@@ -10,7 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from trainer.data.dataset import Dataset, DatasetInfo, Split
 from trainer.data.registry import load
-from trainer.recipes.classification import Trained, evaluate, train
+from trainer.recipes.evaluation import evaluate
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.zoo.registry import find
 
 

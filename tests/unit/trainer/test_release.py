@@ -15,7 +15,8 @@ from trainer.export.operators import HEAVY, read_outs
 from trainer.export.parity import run_onnx
 from trainer.export.publish import publish
 from trainer.export.release import Release, make_release
-from trainer.recipes.classification import Trained, train
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.zoo.registry import find
 from wintergarden.errors import Cancelled
 from wintergarden.runtime import RuntimeOptions, Session, open_session

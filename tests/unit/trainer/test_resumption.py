@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from trainer.data.dataset import Dataset, Split
 from trainer.data.registry import load
-from trainer.recipes.classification import Trained, train
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.recipes.transfer import Source
 from trainer.recipes.watcher import Checkpointable, Stopped, Watcher
 from trainer.state_file import pack, unpack

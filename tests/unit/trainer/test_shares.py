@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from trainer.data.dataset import Dataset
 from trainer.data.registry import load
-from trainer.recipes.classification import prepare
 from trainer.recipes.learning import Learner
 from trainer.recipes.ranks import Ranks
 from trainer.recipes.run import TrainingRun
+from trainer.recipes.trained import prepare
 from trainer.zoo.registry import find
 
 
@@ -29,7 +29,7 @@ def gradient(indices: torch.Tensor, ranks: Ranks, accumulate: int) -> tuple[torc
         {"accumulate": accumulate, "optimizer": "sgd", "label_smoothing": 0.1}
     )
     trained = prepare(architecture, parsed, digits(), 0)
-    run = TrainingRun(trained.network, parsed, len(digits().train))
+    run = TrainingRun(trained.network, parsed, batches_per_epoch=20)
     Learner(run, parsed, digits(), trained.preprocessing, trained.task, seed=7, ranks=ranks).learn(
         indices
     )

@@ -11,7 +11,8 @@ from sklearn import metrics as oracle
 from torch.nn import functional
 
 from trainer.data.registry import load
-from trainer.recipes.classification import evaluate, train
+from trainer.recipes.evaluation import evaluate
+from trainer.recipes.supervised import train
 from trainer.recipes.task import Task
 from trainer.recipes.tasks import (
     Classification,
@@ -187,7 +188,7 @@ def test_auxiliary_heads_add_their_weighted_loss() -> None:
 
     losses = []
     for weight in (0.0, 0.3, 0.6):
-        run = TrainingRun(Headed(weight), parsed, len(wine.train))
+        run = TrainingRun(Headed(weight), parsed, batches_per_epoch=8)
         learner = Learner(run, parsed, wine, inputs, create_task(wine, parsed), seed=0, ranks=ALONE)
         learner.learn(torch.arange(16))
         losses.append(float(run.loss_sum))

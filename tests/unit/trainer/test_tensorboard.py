@@ -7,7 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from trainer import tensorboard as module
 from trainer.data.registry import load
-from trainer.recipes.classification import train
+from trainer.recipes.supervised import train
 from trainer.recipes.watcher import Watcher
 from trainer.settings import Settings
 from trainer.tensorboard import curves

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from trainer.data.dataset import Dataset, DatasetInfo, Split
 from trainer.export.release import make_release
-from trainer.recipes.classification import evaluate, train
+from trainer.recipes.evaluation import evaluate
 from trainer.recipes.hyperparameters import TextHyperparameters
+from trainer.recipes.supervised import train
 from trainer.recipes.text import tokenised
 from trainer.zoo.registry import Architecture, find
 from wintergarden.errors import InvalidArgument

@@ -14,8 +14,9 @@ from torch import nn
 from trainer.data.registry import load
 from trainer.export.publish import publish
 from trainer.export.release import make_release
-from trainer.recipes.classification import Trained, train
 from trainer.recipes.optimization import create_optimizer
+from trainer.recipes.supervised import train
+from trainer.recipes.trained import Trained
 from trainer.recipes.transfer import Source, head_of, rate_scales
 from trainer.recipes.watcher import Watcher
 from trainer.sources import find_source, read_state_dict

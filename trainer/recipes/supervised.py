@@ -4,111 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainer.data.dataset import Dataset, Split
-from trainer.recipes.device import (
-    autocast_dtype,
-    be_deterministic,
-    describe_device,
-    environment,
-)
+from trainer.data.dataset import Dataset
+from trainer.recipes.device import autocast_dtype, describe_device
+from trainer.recipes.evaluation import measure
+from trainer.recipes.examples import create_examples
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
 from trainer.recipes.learning import Learner
-from trainer.recipes.preprocessing import AsSent, Preprocessing
-from trainer.recipes.randomness import generator_of
 from trainer.recipes.ranks import ALONE, Ranks
 from trainer.recipes.run import TrainingRun
-from trainer.recipes.task import Task
-from trainer.recipes.tasks import Filtering, create_task
-from trainer.recipes.text import Tokens, tokenised
+from trainer.recipes.text import tokenised
+from trainer.recipes.trained import CPU, Trained, fixed, prepare
 from trainer.recipes.transfer import Source, adopt, check_prefixes, freeze
 from trainer.recipes.watcher import Stopped, Watcher
 from trainer.zoo.registry import Architecture
 from wintergarden.errors import FailedPrecondition, InvalidArgument
-
-EVALUATION_BATCH = 512
-CPU = torch.device("cpu")
-
-
-@dataclass
-class Trained:
-    """What a training was and leaves behind; the network has the weights of `kept_epoch`.
-
-    Attributes:
-        history: per epoch, train_loss (with smoothed labels, without penalties), validation_loss
-            and that of the task's score, learning_rate of its last step, and epoch_seconds.
-        parent: whose weights it began with, for good; empty: nobody's.
-        environment: what the weights' last bits depend on beside all of the above.
-    """
-
-    architecture: Architecture
-    dataset: Dataset
-    hyperparameters: SupervisedHyperparameters
-    seed: int
-    network: nn.Module
-    preprocessing: Preprocessing | Tokens | AsSent
-    task: Task
-    parent: str = ""
-    kept_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
-
-
-def prepare(
-    architecture: Architecture,
-    hyperparameters: SupervisedHyperparameters,
-    dataset: Dataset,
-    seed: int,
-    *,
-    device: torch.device = CPU,
-    processes: int = 1,
-) -> Trained:
-    """A network with random weights that depend on the seed alone, not trained yet."""
-    be_deterministic(device)
-    torch.manual_seed(seed)
-    dataset = tokenised(dataset, hyperparameters)
-    preprocessing: Preprocessing | Tokens = Tokens()
-    if dataset.info.vocabulary is None:
-        preprocessing = Preprocessing(dataset, architecture.side_for(dataset.info))
-    return Trained(
-        architecture=architecture,
-        dataset=dataset,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        network=architecture.network.build(hyperparameters, dataset.info).to(device),
-        preprocessing=preprocessing.to(device),
-        task=create_task(dataset, hyperparameters).to(device),
-        environment=environment(device, processes),
-    )
-
-
-def fixed(
-    architecture: Architecture,
-    hyperparameters: SupervisedHyperparameters,
-    dataset: Dataset,
-    seed: int,
-) -> Trained:
-    """A network that has nothing to learn, and sees what clients send; on the CPU."""
-    info = replace(dataset.info, class_labels=())
-    network = architecture.network.build(hyperparameters, info).eval()
-    with torch.no_grad():
-        answer = network(torch.from_numpy(dataset.train.inputs[:1]))
-    return Trained(
-        architecture=architecture,
-        dataset=replace(dataset, info=info),
-        hyperparameters=hyperparameters,
-        seed=seed,
-        network=network,
-        preprocessing=AsSent(),
-        task=Filtering(tuple(answer.shape[1:])),
-        environment=environment(CPU, 1),
-    )
 
 
 def train(
@@ -159,8 +73,11 @@ def train(
             architecture, hyperparameters, dataset, seed, device=device, processes=ranks.count
         )
         _check_normalisation(new, ranks)
+        _check_carrying(new, ranks)
         _begin_with(source, new, watcher, ranks)
-        return new, TrainingRun(new.network, hyperparameters, len(dataset.train))
+        examples = create_examples(dataset.train, new.task, dataset.info, CPU)
+        batches = len(examples.batches(hyperparameters.batch_size))
+        return new, TrainingRun(new.network, hyperparameters, batches)
 
     trained, run = begin()
     if (shared := ranks.share(state)) is not None:
@@ -182,8 +99,7 @@ def train(
     )
     while not run.is_over:
         freeze(trained.network, hyperparameters, run.epoch)
-        order = torch.randperm(len(dataset.train), generator=generator_of(seed, "order", run.epoch))
-        for indices in order.split(hyperparameters.batch_size)[run.batch :]:
+        for indices in learner.batches(run.epoch)[run.batch :]:
             learner.learn(indices)
             _tell(run, watcher, ranks)
         _end_epoch(trained, run, watcher, ranks)
@@ -194,37 +110,6 @@ def train(
     trained.task.to(CPU)
     trained.kept_epoch, trained.history = run.kept_epoch, run.history
     return trained
-
-
-def evaluate(trained: Trained, split: Split, ranks: Ranks = ALONE) -> dict[str, float]:
-    """The metrics of the task over a part of the data, `loss` among them; in full precision.
-
-    Args:
-        trained: its network goes to eval mode.
-        split: the part.
-        ranks: that share the work; the answer is the same on each.
-    """
-    return measure(trained, trained.network, split, ranks)
-
-
-@torch.no_grad()
-def measure(
-    trained: Trained, network: nn.Module, split: Split, ranks: Ranks = ALONE
-) -> dict[str, float]:
-    """As `evaluate`, of another network in the place of the one that is trained."""
-    network.eval()
-    device, tally = next(network.parameters()).device, None
-    for start in range(ranks.rank * EVALUATION_BATCH, len(split), ranks.count * EVALUATION_BATCH):
-        rows = slice(start, start + EVALUATION_BATCH)
-        inputs = torch.from_numpy(split.inputs[rows]).to(device)
-        targets = trained.task.targets(split.labels[rows]).to(device)
-        part = trained.task.tally(network(trained.preprocessing(inputs)), targets)
-        tally = part if tally is None else tally + part
-    if tally is None:  # fewer batches than ranks
-        inputs = torch.from_numpy(split.inputs[:1]).to(device)
-        targets = trained.task.targets(split.labels[:1]).to(device)
-        tally = 0 * trained.task.tally(network(trained.preprocessing(inputs)), targets)
-    return trained.task.metrics(ranks.sum(tally).cpu(), len(split))
 
 
 def _begin_with(source: Source | None, new: Trained, watcher: Watcher, ranks: Ranks) -> None:
@@ -280,6 +165,15 @@ def _check_normalisation(new: Trained, ranks: Ranks) -> None:
                 "or more in each part",
                 field="hyperparameters.batch_size",
             )
+
+
+def _check_carrying(new: Trained, ranks: Ranks) -> None:
+    if new.task.carries and ranks.count > 1:
+        raise InvalidArgument(
+            f"{ranks.count} processes: only one can learn a language, whose batches go on where "
+            "those before them ended",
+            field="processes",
+        )
 
 
 def _describe(
