@@ -175,6 +175,8 @@ def _parameters(work: Any) -> dict[str, Any]:
     for field in _LONG_FIELDS:
         if field in short.DESCRIPTOR.fields_by_name:
             short.ClearField(field)
+    if isinstance(short, pb.ExplainRequest) and short.region.HasField("mask"):
+        short.ClearField("region")
     told = json_format.MessageToDict(short, preserving_proto_field_name=True)
     plain: dict[str, Any] = json.loads(json.dumps(told, sort_keys=True))
     for field in ("model_name", "model_version", "method"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from services.explanation.arrays import Array
+from services.explanation.arrays import Array, is_channels_last
 from services.explanation.attributions.game import Game
 from services.explanation.attributions.kernel_shap import coalition_budget, kernel_shap
 from services.explanation.attributions.players import Players
@@ -15,6 +15,7 @@ from services.explanation.background import choose_background
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
 from services.explanation.parameters import Numbers
+from services.explanation.regions import Region, choose, class_axis, shares_of
 from services.explanation.subject import Subject
 from wintergarden.errors import InvalidArgument
 from wintergarden.store import Manifest
@@ -42,6 +43,7 @@ class ExplainQuery:
         seed: Of what is drawn.
         parameters: Of the method, every one of them (`parameters.settle`).
         layer: An inner tensor, for methods that look at one.
+        region: Where an output that has places is explained; see `regions`.
     """
 
     rows: Array
@@ -55,6 +57,7 @@ class ExplainQuery:
     seed: int = 0
     parameters: Numbers = field(default_factory=dict)
     layer: str = ""
+    region: Region = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,7 @@ class Explanation:
         rows, attributions: (N, …); attributions of a layer have its shape.
         player_values, standard_errors: (N, M).
         targets, outputs: (N,); base_values, efficiency_gaps: (N,) or empty.
+        regions: (N, *places), bool: what the outputs are means over; None without places.
     """
 
     manifest: Manifest
@@ -82,6 +86,7 @@ class Explanation:
     seed: int = 0
     is_exact: bool = False
     background: str = ""
+    regions: Array | None = None
 
 
 Attribution = Callable[[Subject, ExplainQuery, Head, Array, Array], Explanation]
@@ -96,11 +101,64 @@ def explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Expla
     """
     rows = check_rows(subject, query.rows, query.input_name)
     head = subject.head(query.output_name)
-    outputs = subject.outputs(rows, head)
-    targets = check_classes(query.targets, len(rows), outputs.shape[1], "targets")
+    answers = subject.answers(rows, head)
+    classes = answers.shape[class_axis(answers.ndim)]
+    targets = check_classes(query.targets, len(rows), classes, "targets")
+    if answers.ndim > 2:
+        chosen = choose(answers, rows, query.region, targets)
+        return _over_places(method, subject, query, head, chosen)
+    if not isinstance(query.region, str) or query.region:
+        raise InvalidArgument(
+            f"output '{head.name}' of {subject.label} has no places to choose a region of", "region"
+        )
     if targets is None:
-        targets = outputs.argmax(axis=1)
-    return method(subject, query, head, outputs, targets)
+        targets = answers.argmax(axis=1)
+    return method(subject, query, head, answers, targets)
+
+
+def _over_places(
+    method: Attribution,
+    subject: Subject,
+    query: ExplainQuery,
+    head: Head,
+    chosen: tuple[Array, Array],
+) -> Explanation:
+    """Each region once, with all rows that are explained over it.
+
+    `chosen` are the targets [N] and the masks [N, *places].
+    """
+    targets, masks = chosen
+    rank = masks.ndim + 1
+    _, group_of = np.unique(masks.reshape(len(masks), -1), axis=0, return_inverse=True)
+    groups = [np.flatnonzero(group_of.ravel() == g) for g in range(group_of.max() + 1)]
+    parts = []
+    for group in groups:
+        there, pooled = subject.over(head, rank, shares_of(masks[group[0]], rank))
+        rows = query.rows[group]
+        outputs = there.outputs(rows, pooled)
+        parts.append(method(there, replace(query, rows=rows), pooled, outputs, targets[group]))
+    order = np.argsort(np.concatenate(groups))
+    return replace(_joined(parts, order), head=head, rows=query.rows, regions=masks)
+
+
+def _joined(parts: Sequence[Explanation], order: Array) -> Explanation:
+    """One answer of several; `order` brings their rows into that of the request."""
+
+    def together(name: str) -> Array:
+        arrays: list[Array] = [getattr(part, name) for part in parts]
+        joined = np.concatenate(arrays)
+        return joined[order] if len(joined) == len(order) else joined
+
+    names = (
+        "targets", "outputs", "attributions", "player_values", "standard_errors", "base_values",
+        "efficiency_gaps",
+    )  # fmt: skip
+    return replace(
+        parts[0],
+        **{name: together(name) for name in names},
+        evaluations=sum(part.evaluations for part in parts),
+        is_exact=all(part.is_exact for part in parts),
+    )
 
 
 def by_kernel_shap(
@@ -154,7 +212,7 @@ def _players(choice: str | tuple[int, int] | Array, shape: tuple[int, ...]) -> P
         return Players.grid(shape, *choice)
     if choice == "features" or len(shape) not in (2, 3):
         return Players.features(shape)
-    height, width = shape[-2:]
+    height, width = shape[:2] if is_channels_last(shape) else shape[-2:]
     if height * width <= SMALL_IMAGE:
         return Players.grid(shape, height, width)
     return Players.grid(shape, min(GRID, height), min(GRID, width))

@@ -9,7 +9,7 @@ from textwrap import shorten
 import numpy as np
 
 from services.explanation.analysis import Analysis
-from services.explanation.arrays import Array
+from services.explanation.arrays import Array, channels_first
 from services.explanation.attack import Adversarial, Robustness
 from services.explanation.explain import Explanation
 from services.explanation.render.bars import bars
@@ -18,7 +18,9 @@ from services.explanation.render.curve import curves
 from services.explanation.render.heat_map import heat_map
 from services.explanation.render.panda import Verdict, panda
 from services.explanation.render.style import Caption, is_image
+from services.explanation.render.text import text_map
 from wintergarden.store import Manifest
+from wintergarden.text import PADDING, Vocabulary
 
 MAX_PICTURES = 16
 _GRADIENTS = frozenset({"saliency", "smooth_grad", "guided_backprop", "deconvnet"})
@@ -30,23 +32,32 @@ _LABEL_SHOWN = 32
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG under a file name."""
+    """A PNG, or of a text an SVG, under a file name."""
 
     name: str
     content: bytes
 
+    @property
+    def suffix(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    @property
+    def media_type(self) -> str:
+        return "image/svg+xml" if self.suffix == "svg" else "image/png"
+
 
 def explanation_pictures(answer: Explanation) -> list[Picture]:
-    """A heat map for each image, a bar chart for each row of a table."""
-    return [
-        Picture(f"{answer.method.replace('_', '-')}-{row}.png", _explanation_picture(answer, row))
-        for row in range(min(len(answer.rows), MAX_PICTURES))
-    ]
+    """A heat map for each image, coloured words for each text, bars for each row of a table."""
+    vocabulary = _vocabulary(answer)
+    stem, rows = answer.method.replace("_", "-"), range(min(len(answer.rows), MAX_PICTURES))
+    if vocabulary is None:
+        return [Picture(f"{stem}-{row}.png", _explanation_picture(answer, row)) for row in rows]
+    return [Picture(f"{stem}-{row}.svg", _text_picture(answer, row, vocabulary)) for row in rows]
 
 
 def adversarial_pictures(answer: Adversarial) -> list[Picture]:
     """Three panels for each image; tables have none."""
-    if not is_image(answer.rows.shape[1:]):
+    if not len(answer.rows) or not is_image(channels_first(answer.rows[0]).shape):
         return []
     return [
         Picture(f"{answer.method}-{row}.png", _adversarial_picture(answer, row))
@@ -94,25 +105,58 @@ def _shown(text: str) -> str:
     return shorten(text, _LABEL_SHOWN, placeholder="…") or text[:_LABEL_SHOWN]
 
 
-def _explanation_picture(answer: Explanation, row: int) -> bytes:
+def _vocabulary(answer: Explanation) -> Vocabulary | None:
+    """Of token ids [N, T]; None where the rows are none."""
+    fields, rows = answer.manifest.vocabulary, answer.rows
+    if fields is None or rows.ndim != 2 or answer.attributions.shape != rows.shape:
+        return None
+    return Vocabulary.from_fields(fields.model_dump())
+
+
+def _text_picture(answer: Explanation, row: int, vocabulary: Vocabulary) -> bytes:
+    ids = answer.rows[row]
+    length = max(1, int(np.flatnonzero(ids != PADDING).max(initial=0)) + 1)
+    region = None if answer.regions is None else answer.regions[row]
+    marked = region[:length].tolist() if region is not None and region.shape == ids.shape else ()
+    return text_map(
+        vocabulary.decode(ids[:length].tolist()),
+        answer.attributions[row, :length],
+        _caption(answer, row),
+        is_spaced=vocabulary.level == "word" and not vocabulary.is_verbatim,
+        marked=marked,
+    )
+
+
+def _caption(answer: Explanation, row: int) -> Caption:
     label = class_label(answer.manifest, int(answer.targets[row]))
     is_class = answer.manifest.task != "regression"
     what = f"{answer.head.space} of “{label}”" if is_class else "predicted value"
-    has_players = bool(answer.player_values.size)
+    where = ""
+    if answer.regions is not None:
+        region = answer.regions[row]
+        where = f", mean over {int(region.sum())} of {region.size} places"
     quantity = "gradient of" if answer.method in _GRADIENTS else "contribution to"
-    caption = Caption(
+    return Caption(
         title=f"What speaks for “{label}”?" if is_class else "What makes this value?",
-        subtitle=f"{_name(answer.manifest)}: {what} = {_number(answer.outputs[row])}",
+        subtitle=f"{_name(answer.manifest)}: {what}{where} = {_number(answer.outputs[row])}",
         legend=f"{quantity} the {what}",
         notes=(*_sums(answer, row), _digest(answer.manifest)),
     )
-    shape = answer.rows.shape[1:]
-    if is_image(shape) and answer.attributions.shape == answer.rows.shape:
-        planes = answer.attributions[row].reshape(-1, *shape[-2:])
+
+
+def _explanation_picture(answer: Explanation, row: int) -> bytes:
+    caption = _caption(answer, row)
+    has_players = bool(answer.player_values.size)
+    image = channels_first(answer.rows[row])
+    if is_image(image.shape) and answer.attributions.shape == answer.rows.shape:
+        planes = channels_first(answer.attributions[row]).reshape(-1, *image.shape[-2:])
         # A superpixel spans the channels and has one value; gradients of channels add up.
         attribution = planes[0] if has_players else planes.sum(axis=0)
         value_range = _range(answer.manifest, answer.rows[row])
-        return heat_map(answer.rows[row], attribution, value_range, caption)
+        region = None if answer.regions is None else answer.regions[row]
+        if region is not None and region.ndim != 2:
+            region = None
+        return heat_map(image, attribution, value_range, caption, region)
     values = answer.player_values[row] if has_players else answer.attributions[row].reshape(-1)
     names = [f"player {i}" for i in range(len(values))]
     if len(values) == answer.rows[row].size:
@@ -156,8 +200,8 @@ def _adversarial_picture(answer: Adversarial, row: int) -> bytes:
     largest, length = answer.distances_linf[row], answer.distances_l2[row]
     bound = f"ε = {ball.epsilon:g} {_SYMBOLS[ball.norm]}" if ball.epsilon else "the smallest found"
     return panda(
-        answer.rows[row],
-        answer.adversarial[row],
+        channels_first(answer.rows[row]),
+        channels_first(answer.adversarial[row]),
         _range(manifest, answer.rows[row]),
         epsilon=bound,
         before=verdict(answer.predictions_before, answer.confidences_before),

@@ -8,6 +8,7 @@ from services.explanation.attacks.ball import NORMS, Norm
 from services.explanation.explain import ExplainQuery
 from services.explanation.methods import attack_method, attribution
 from services.explanation.parameters import settle
+from services.explanation.regions import EVERYWHERE, PREDICTED, Region
 from wintergarden.errors import InvalidArgument, InvalidTensor
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import tensors
@@ -28,6 +29,7 @@ def explain_query(request: pb.ExplainRequest, rows: Array | None = None) -> Expl
         seed=request.seed,
         parameters=settle(method.name, method.parameters, request.parameters),
         layer=request.layer,
+        region=_region(request),
     )
 
 
@@ -79,6 +81,24 @@ def _background(request: pb.ExplainRequest) -> Array | None:
     if not request.HasField("background"):
         return None
     return tensors.from_message(request.background, "background")
+
+
+def _region(request: pb.ExplainRequest) -> Region:
+    chosen = request.region.WhichOneof("region")
+    if chosen in (EVERYWHERE, PREDICTED):
+        if not getattr(request.region, chosen):
+            raise InvalidArgument(f"region.{chosen} is false; leave it out for the default")
+        return str(chosen)
+    if chosen == "box":
+        begin, end = request.region.box.begin, request.region.box.end
+        if len(begin) != len(end):
+            raise InvalidArgument(
+                f"region.box begins at {len(begin)} axes and ends at {len(end)}", "region"
+            )
+        return tuple(zip(begin, end, strict=True))
+    if chosen == "mask":
+        return tensors.from_message(request.region.mask, "region")
+    return ""
 
 
 def _players(request: pb.ExplainRequest) -> str | tuple[int, int] | Array:

@@ -82,6 +82,7 @@ class Servicer:
         with self._examined(request, call) as subject:
             answer = explain(method.run, subject, query)
             pictures = explanation_pictures(answer) if request.render else []
+        regions = None if answer.regions is None else tensors.to_message("regions", answer.regions)
         return pb.ExplainResponse(
             model=_identity(answer.manifest),
             method=method.name,
@@ -99,6 +100,7 @@ class Servicer:
             exact=answer.is_exact,
             background=answer.background,
             pictures=_messages(pictures),
+            regions=regions,
         )
 
     def attack(self, request: pb.AttackRequest, call: Call) -> pb.AttackResponse:
@@ -243,5 +245,6 @@ def _identity(manifest: Manifest) -> tensor_pb2.ModelIdentity:
 
 def _messages(pictures: Iterable[Picture]) -> list[tensor_pb2.Picture]:
     return [
-        tensor_pb2.Picture(name=p.name, media_type="image/png", content=p.content) for p in pictures
+        tensor_pb2.Picture(name=p.name, media_type=p.media_type, content=p.content)
+        for p in pictures
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import onnx
@@ -25,11 +27,13 @@ from services.explanation.heads import (
     exposing,
     last_feature_maps,
 )
+from services.explanation.regions import SHARES, pooled, pooled_name
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, Unsupported
 from wintergarden.runtime import RuntimeOptions, Session, open_session
 from wintergarden.store import Artefact, Manifest, ModelStore, Reference, TensorInfo
 from wintergarden.store.names import MODEL, REFERENCE
 from wintergarden.store.reference import read_reference
+from wintergarden.wire.tensors import dtype_of
 
 _BATCH_BYTES = 1 << 20
 _SESSION_OVERHEAD = 2  # weights are held once by ONNX Runtime and once packed for its kernels
@@ -61,6 +65,22 @@ class Subject:
         self._cache = cache
         self._options = options
         self._checkpoint = checkpoint
+        self._entry = self.input.name
+        self._tokens: Array | None = None
+        self._pooled: tuple[str, int] | None = None
+        self._shares: Array | None = None
+
+    def seen_from(self, layer: str, tokens: Array) -> Subject:
+        """The same model from an inner tensor on: rows are then values of that tensor.
+
+        Args:
+            layer: The tensor, such as what tokens look up.
+            tokens: [N, …]. What else of the model may look at them, such as masks, goes on doing
+                so; rows come as repetitions of all N.
+        """
+        view = copy.copy(self)
+        view._entry, view._tokens = layer, tokens
+        return view
 
     def head(self, output_name: str) -> Head:
         """What is explained."""
@@ -74,25 +94,47 @@ class Subject:
         )
         return head
 
+    def over(self, head: Head, rank: int, shares: Array) -> tuple[Self, Head]:
+        """The subject and the head [N, K] whose classes are means over places of `head`.
+
+        Args:
+            head: An output of `rank` axes.
+            rank: Three or more.
+            shares: What each place weighs, as `regions.shares_of` gives it.
+        """
+        there = copy.copy(self)
+        there._pooled, there._shares = (head.name, rank), shares
+        return there, Head(pooled_name(head.name), head.space)
+
+    def answers(self, rows: Array, head: Head) -> Array:
+        """The head's [R, …] for rows [R, …], of two axes or more.
+
+        Raises:
+            Unsupported: it does not answer row by row.
+        """
+        session: Session = self._cache.get(
+            ("forward", self._graph, head.name),
+            lambda: self._session(exposing(self._model(), head.name)),
+        )
+        answers = self._run(session, self._feeds(rows), [head.name])[0]
+        if answers.ndim < 1 or len(answers) != len(rows):
+            raise Unsupported(
+                f"output '{head.name}' of {self.label} has shape {list(answers.shape)} for "
+                f"{len(rows)} rows; explained are outputs with one entry for each row"
+            )
+        return answers[:, None] if answers.ndim == 1 else answers
+
     def outputs(self, rows: Array, head: Head) -> Array:
         """The head's [R, K] for rows [R, …].
 
         Raises:
             Unsupported: it is not one vector per row.
         """
-        session: Session = self._cache.get(
-            ("forward", self.manifest.digest, head.name),
-            lambda: self._session(exposing(self._model(), head.name)),
-        )
-        batches = self._batches(rows)
-        parts = [session.run({self.input.name: batch}, [head.name])[0] for batch in batches]
-        outputs = np.concatenate(parts)
-        if outputs.ndim == 1 and len(outputs) == len(rows):
-            outputs = outputs[:, None]
-        if outputs.ndim != 2 or len(outputs) != len(rows):
+        outputs = self.answers(rows, head)
+        if outputs.ndim != 2:
             raise Unsupported(
                 f"output '{head.name}' of {self.label} has shape {list(outputs.shape)} for "
-                f"{len(rows)} rows; explained are outputs [N, K]"
+                f"{len(rows)} rows; wanted is [N, K]"
             )
         return outputs
 
@@ -103,23 +145,36 @@ class Subject:
             Unsupported: an operator on the way has no backward rule.
             InvalidArgument: the input is not of a float type.
         """
-        session = self._differentiated(self.input.name, rule, head.name)
-        feeds = {self.input.name: rows, cotangent_name(head.name): weights}
-        return self._backward(session, feeds, [gradient_name(self.input.name)])[0]
+        session = self._differentiated(self._entry, rule, head.name)
+        feeds = {**self._feeds(rows), cotangent_name(head.name): weights}
+        return self._run(session, feeds, [gradient_name(self._entry)])[0]
 
     def multipliers(self, rows: Array, baselines: Array, weights: Array, head: Head) -> Array:
         """DeepLIFT's between rows and baselines [R, …]; as `gradient`."""
-        session = self._differentiated(self.input.name, "deeplift", head.name)
-        feeds = {self.input.name: rows, cotangent_name(head.name): weights}
-        feeds[baseline_name(self.input.name)] = baselines
-        return self._backward(session, feeds, [gradient_name(self.input.name)])[0]
+        session = self._differentiated(self._entry, "deeplift", head.name)
+        feeds = {**self._feeds(rows), cotangent_name(head.name): weights}
+        feeds[baseline_name(self._entry)] = baselines
+        return self._run(session, feeds, [gradient_name(self._entry)])[0]
+
+    def layer(self, rows: Array, weights: Array, head: Head, layer: str) -> tuple[Array, Array]:
+        """An inner tensor, and ∂(Σ weights · head) by it; both [R, …]."""
+        session = self._differentiated(layer, "gradient", head.name)
+        feeds = {**self._feeds(rows), cotangent_name(head.name): weights}
+        activations, gradients = self._run(session, feeds, [layer, gradient_name(layer)])
+        return activations, gradients
+
+    def behind(self, rows: Array, weights: Array, layer: str) -> Array:
+        """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""
+        session = self._differentiated(self._entry, "gradient", layer)
+        feeds = {**self._feeds(rows), cotangent_name(layer): weights}
+        return self._run(session, feeds, [gradient_name(self._entry)])[0]
 
     @property
     def is_of_tokens(self) -> bool:
         """Whether its input is numbers of things, which no gradient can be taken by."""
         return self.input.datatype not in ("FP16", "FP32", "FP64")
 
-    def embedding(self, layer: str) -> str:
+    def embedding(self, layer: str = "") -> str:
         """The tensor whose gradient speaks for tokens: the layer, else what they look up.
 
         Raises:
@@ -132,51 +187,6 @@ class Subject:
                 "layer that gradients shall be taken by"
             )
         return self.choose_layer(found)
-
-    def embedded(self, tokens: Array, layer: str) -> Array:
-        """The inner tensor for rows of tokens."""
-        session: Session = self._cache.get(
-            ("forward", self.manifest.digest, layer),
-            lambda: self._session(exposing(self._model(), layer)),
-        )
-        return self._backward(session, {self.input.name: tokens}, [layer])[0]
-
-    def at_embedding(
-        self, rows: Array, tokens: Array, weights: Array, *, head: Head, layer: str, rule: str
-    ) -> tuple[Array, Array]:
-        """The head and ∂(Σ weights · head) at any values [R, …] of an inner tensor.
-
-        Args:
-            rows: Its values.
-            tokens: What else of the model may look at, such as masks, looks at these.
-            weights: [R, K].
-            head: What is explained.
-            layer: The inner tensor.
-            rule: Of the backward pass.
-        """
-
-        def make() -> tuple[Session, int]:
-            model = cut(exposing(self._model(), head.name), layer)
-            return self._session(differentiate(model, layer, rule, output=head.name))
-
-        key = (rule, self.manifest.digest, head.name, layer, "cut")
-        session: Session = self._cache.get(key, make)
-        feeds = {layer: rows, self.input.name: tokens, cotangent_name(head.name): weights}
-        outputs, gradients = self._backward(session, feeds, [head.name, gradient_name(layer)])
-        return outputs, gradients
-
-    def layer(self, rows: Array, weights: Array, head: Head, layer: str) -> tuple[Array, Array]:
-        """An inner tensor, and ∂(Σ weights · head) by it; both [R, …]."""
-        session = self._differentiated(layer, "gradient", head.name)
-        feeds = {self.input.name: rows, cotangent_name(head.name): weights}
-        activations, gradients = self._backward(session, feeds, [layer, gradient_name(layer)])
-        return activations, gradients
-
-    def behind(self, rows: Array, weights: Array, layer: str) -> Array:
-        """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""
-        session = self._differentiated(self.input.name, "gradient", layer)
-        feeds = {self.input.name: rows, cotangent_name(layer): weights}
-        return self._backward(session, feeds, [gradient_name(self.input.name)])[0]
 
     def choose_layer(self, name: str) -> str:
         """The inner tensor of a name; without one, what the last convolution becomes.
@@ -202,22 +212,32 @@ class Subject:
 
         def make() -> tuple[Session, int]:
             model = self._model()
-            if wrt != self.input.name:
+            if wrt != self._entry:
                 model = exposing(model, wrt)
             return self._session(differentiate(model, wrt, rule, output=output))
 
-        session: Session = self._cache.get((rule, self.manifest.digest, output, wrt), make)
+        key = (rule, self._graph, output, wrt)
+        session: Session = self._cache.get(key, make)
         return session
 
-    def _backward(
+    def _feeds(self, rows: Array) -> dict[str, Array]:
+        """Rows of the entry, and the tokens that go with each of them."""
+        if self._tokens is None:
+            return {self._entry: rows}
+        tokens = np.concatenate([self._tokens] * (len(rows) // len(self._tokens)))
+        return {self._entry: rows, self.input.name: tokens}
+
+    def _run(
         self, session: Session, feeds: Mapping[str, Array], outputs: Sequence[str]
     ) -> list[Array]:
         """Run on rows and what goes with each of them, in batches; rows come first in `feeds`."""
         rows = next(iter(feeds.values()))
+        fixed = self._fixed(session)
         parts, start = [], 0
         for batch in self._batches(rows):
             stop = start + len(batch)
-            parts.append(session.run({n: a[start:stop] for n, a in feeds.items()}, outputs))
+            mine = {name: array[start:stop] for name, array in feeds.items()}
+            parts.append(session.run({**mine, **fixed}, outputs))
             start = stop
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
@@ -247,7 +267,23 @@ class Subject:
         return "" if info is None else info.sha256
 
     def _model(self) -> onnx.ModelProto:
-        return onnx.load_model_from_string(self._artefact.read(MODEL))
+        """The served graph, from the entry on, with what is explained of its places."""
+        model = onnx.load_model_from_string(self._artefact.read(MODEL))
+        if self._pooled is not None:
+            model = pooled(model, *self._pooled)
+        return model if self._tokens is None else cut(model, self._entry)
+
+    @property
+    def _graph(self) -> str:
+        """What the graph is kept under: which places there are does not change it."""
+        return f"{self.manifest.digest} {self._entry} {self._pooled}"
+
+    def _fixed(self, session: Session) -> dict[str, Array]:
+        """What is fed beside rows, the same for all of them."""
+        wanted = next((spec for spec in session.inputs if spec.name == SHARES), None)
+        if wanted is None or self._shares is None:
+            return {}
+        return {SHARES: self._shares.astype(dtype_of(wanted.datatype, SHARES))}
 
     def _session(self, model: onnx.ModelProto) -> tuple[Session, int]:
         content = model.SerializeToString()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -19,6 +19,8 @@ from wintergarden.client.answers import (
     pictures,
 )
 from wintergarden.client.call import Call, Flow
+from wintergarden.client.regions import Region, region_message
+from wintergarden.client.texts import encoded, is_text
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import tensors
 from wintergarden.wire.pool import methods
@@ -64,6 +66,7 @@ class Explanation:
         attributions: the input's, float64; a superpixel's value stands at each of its pixels.
         player_values, standard_errors: (N, players); empty for gradients, zeros where exact.
         targets, base_values, outputs, efficiency_gaps: (N,).
+        regions: (N, places), bool: where an output that has places was explained; else empty.
     """
 
     model: ModelIdentity
@@ -82,6 +85,7 @@ class Explanation:
     is_exact: bool
     background: str
     pictures: tuple[Picture, ...]
+    regions: Array = field(default_factory=lambda: np.empty(0))
 
 
 def list_methods() -> Flow[list[Method]]:
@@ -118,6 +122,7 @@ def explain(
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
     layer: str = "",
+    region: Region | None = None,
     render: bool = False,
     timeout_s: float = 300.0,
 ) -> Flow[Explanation]:
@@ -125,7 +130,8 @@ def explain(
 
     Args:
         model: its name.
-        inputs: (N, …), one row per instance, in the units the model takes.
+        inputs: (N, …), one row per instance, in the units the model takes; or texts, where the
+            model has a vocabulary.
         method: `list_methods` lists them.
         version: 0 is the latest.
         targets: the explained output's index, one per row or one for all; default: the predicted.
@@ -139,12 +145,15 @@ def explain(
         parameters: of the method; `list_methods` tells them.
         layer: inner tensor that grad_cam and the conductances look at; default: what the last
             convolution becomes.
+        region: of an output with a place for each pixel or position, the places whose mean is
+            explained: "everywhere", "predicted" (where the target is), a box or a mask; default:
+            "predicted" for pictures, the last position for sequences.
         render: also return pictures.
         timeout_s: for the answer, retries included.
     """
     request = explain_request(
         model,
-        inputs,
+        (yield from encoded(model, inputs, version=version)) if is_text(inputs) else inputs,
         method,
         version=version,
         targets=targets,
@@ -156,6 +165,7 @@ def explain(
         seed=seed,
         parameters=parameters,
         layer=layer,
+        region=region,
         render=render,
     )
     response = yield Call(_METHODS["Explain"], request, timeout_s)
@@ -176,6 +186,7 @@ def explain(
         is_exact=response.exact,
         background=response.background,
         pictures=pictures(response),
+        regions=as_array(response.regions),
     )
 
 
@@ -194,6 +205,7 @@ def explain_request(
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
     layer: str = "",
+    region: Region | None = None,
     render: bool = False,
 ) -> pb.ExplainRequest:
     """The message of `explain`; without inputs where examples of the model's own are meant."""
@@ -216,6 +228,8 @@ def explain_request(
         request.players.grid.rows, request.players.grid.columns = players
     elif players == "features":
         request.players.features = True
+    if region is not None:
+        request.region.CopyFrom(region_message(region))
     if background is not None:
         request.background.CopyFrom(as_tensor(background))
     if inputs is not None:

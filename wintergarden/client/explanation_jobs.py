@@ -19,6 +19,8 @@ from wintergarden.client.attacks import attack_request
 from wintergarden.client.call import Call, Flow
 from wintergarden.client.explanation import Players, explain_request
 from wintergarden.client.jobs import Job
+from wintergarden.client.regions import Region
+from wintergarden.client.texts import encoded, is_text
 from wintergarden.errors import DataLoss
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import training_pb2
@@ -27,6 +29,7 @@ from wintergarden.wire.pool import methods
 _SUBMIT = methods("wintergarden.v1.ExplanationService")["SubmitExplanation"]
 _METHODS = methods("wintergarden.v1.TrainingService")
 _SUBMIT_TIMEOUT_S = 120.0
+_PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class JobOptions(TypedDict, total=False):
@@ -67,9 +70,9 @@ class JobResult:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         return tuple(
-            Picture(name, "image/png", content)
+            Picture(name, kind, content)
             for name, content in self.files.items()
-            if name.endswith(".png")
+            if (kind := _PICTURES.get(Path(name).suffix))
         )
 
     def save(self, directory: Path | str) -> list[Path]:
@@ -102,6 +105,7 @@ def submit_explain(
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
     layer: str = "",
+    region: Region | None = None,
     render: bool = False,
     **options: Unpack[JobOptions],
 ) -> Flow[Job]:
@@ -109,7 +113,7 @@ def submit_explain(
 
     Args:
         model: its name; the job keeps to the version there is when it is submitted.
-        inputs: (N, …); None: `examples` are explained.
+        inputs: (N, …), or texts; None: `examples` are explained.
         method: `explanation_methods` lists them.
         examples: first and number (0: all that follow) of the version's own held-out examples.
         version: 0 is the latest.
@@ -122,12 +126,15 @@ def submit_explain(
         seed: of the sampling.
         parameters: of the method.
         layer: inner tensor, as `explain`'s.
+        region: of an output with places, as `explain`'s.
         render: also draw pictures, of the first rows.
         options: see `JobOptions`.
 
     Raises:
         InvalidArgument: an unknown method, too many rows; the message says what is allowed.
     """
+    if is_text(inputs):
+        inputs = yield from encoded(model, inputs, version=version)
     request = _submission(examples, options)
     request.explain.CopyFrom(
         explain_request(
@@ -144,6 +151,7 @@ def submit_explain(
             seed=seed,
             parameters=parameters,
             layer=layer,
+            region=region,
             render=render,
         )
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wintergarden.client.call import Call, Flow, Pause
+from wintergarden.client.texts import encoded, is_text
 from wintergarden.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -68,7 +69,8 @@ def infer(
     Args:
         model: its name.
         inputs: array by input name. A bare array goes to the model's only input and takes its
-            datatype, so that a list of numbers works; arrays given by name are sent as they are.
+            datatype, so that a list of numbers works; texts become token ids where the model has
+            a vocabulary; arrays given by name are sent as they are.
         version: 0 is the latest.
         outputs: names of the outputs wanted; empty: all.
         timeout_s: for the answer, retries included.
@@ -80,6 +82,8 @@ def infer(
         NotFound: no such model, version or output.
         InvalidTensor: a wrong input name, datatype or shape.
     """
+    if is_text(inputs):
+        inputs = yield from encoded(model, inputs, version=version)
     if not isinstance(inputs, Mapping):
         served = yield from metadata(model, version=version)
         inputs = {served.inputs[0].name: _as_only_input(inputs, served)}

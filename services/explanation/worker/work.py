@@ -118,6 +118,8 @@ class _Explaining:
             "base_values": answer.base_values,
             "efficiency_gaps": answer.efficiency_gaps,
         }
+        if answer.regions is not None:
+            arrays["regions"] = answer.regions
         arrays = {n: a if len(a) == rows else np.zeros((rows, 0)) for n, a in arrays.items()}
         summary = {
             "output_name": answer.head.name,
@@ -296,7 +298,7 @@ def _numbered(pictures: list[Picture], start: int) -> list[Picture]:
     for row, picture in enumerate(pictures, start):
         stem = picture.name.rpartition("-")[0]
         if row < MAX_PICTURES:
-            renamed.append(Picture(f"{stem}-{row}.png", picture.content))
+            renamed.append(Picture(f"{stem}-{row}.{picture.suffix}", picture.content))
     return renamed
 
 
