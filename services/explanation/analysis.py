@@ -27,12 +27,14 @@ class Measured:
     Attributes:
         latency_ms: Of a request of one row.
         rows_per_s: In requests of many.
+        length: Of axes left open, other than the rows; 0: as the request says.
     """
 
     model: str
     version: int = 0
     latency_ms: float = 0.0
     rows_per_s: float = 0.0
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Analysis:
     Attributes:
         quality_metric: Which of `QUALITIES`; empty if the manifest has none.
         problem: Why nothing was counted; empty if it was.
+        length: Of axes left open.
+        has_open_axes: Other than the rows, so that the cost depends on the length.
     """
 
     manifest: Manifest
@@ -50,6 +54,8 @@ class Analysis:
     quality_metric: str = ""
     quality: float = 0.0
     problem: str = ""
+    length: int = LENGTH
+    has_open_axes: bool = False
 
 
 class Analyst:
@@ -75,12 +81,13 @@ class Analyst:
         """
         if not 1 <= len(models) <= MAX_MODELS:
             raise InvalidArgument(f"{len(models)} models; 1 to {MAX_MODELS} are allowed", "models")
-        if not 0 <= length <= MAX_LENGTH:
-            raise InvalidArgument(f"length={length}: 0 (default) to {MAX_LENGTH}", "length")
+        for asked in (length, *(measured.length for measured in models)):
+            if not 0 <= asked <= MAX_LENGTH:
+                raise InvalidArgument(f"length={asked}: 0 (default) to {MAX_LENGTH}", "length")
         analyses = []
         for measured in models:
             checkpoint()
-            analyses.append(self._analyse(measured, length or LENGTH))
+            analyses.append(self._analyse(measured, measured.length or length or LENGTH))
         return analyses
 
     def _analyse(self, measured: Measured, length: int) -> Analysis:
@@ -98,4 +105,5 @@ class Analyst:
             problem = str(error)
         metric = next((name for name in QUALITIES if name in manifest.metrics), "")
         quality = manifest.metrics.get(metric, 0.0)
-        return Analysis(manifest, measured, cost, metric, quality, problem)
+        has_open_axes = any(size < 0 for tensor in manifest.inputs for size in tensor.shape[1:])
+        return Analysis(manifest, measured, cost, metric, quality, problem, length, has_open_axes)

@@ -16,6 +16,7 @@ from services.explanation.render.bars import bars
 from services.explanation.render.bubbles import Bubble, bubbles
 from services.explanation.render.curve import curves
 from services.explanation.render.heat_map import heat_map
+from services.explanation.render.lengths import Growth, growths
 from services.explanation.render.panda import Verdict, panda
 from services.explanation.render.style import Caption, is_image
 from services.explanation.render.text import text_map
@@ -79,10 +80,14 @@ def robustness_pictures(answer: Robustness, beside: Robustness | None = None) ->
 
 
 def analysis_pictures(models: Sequence[Analysis]) -> list[Picture]:
-    """One chart of all."""
+    """One chart of all; and of those that were analysed at several lengths another."""
+    first: dict[tuple[str, int], list[Analysis]] = {}
+    for analysis in models:
+        key = (analysis.manifest.model, analysis.manifest.version)
+        first.setdefault(key, []).append(analysis)
     caption = Caption(
         title="What models cost, and what they are worth",
-        subtitle=f"{len(models)} models; a bubble's area is its parameters",
+        subtitle=f"{len(first)} models; a bubble's area is its parameters",
         notes=(
             "operations: arithmetic for one row; a multiplication with its addition is two",
             "after Canziani, Paszke, Culurciello, 2016, arXiv:1605.07678",
@@ -96,9 +101,32 @@ def analysis_pictures(models: Sequence[Analysis]) -> list[Picture]:
             quality=m.quality if m.quality_metric else None,
             rows_per_s=m.measured.rows_per_s or None,
         )
-        for m in models
+        for m, *_ in first.values()
     ]
-    return [Picture("analysis.png", bubbles(shown, caption))]
+    pictures = [Picture("analysis.png", bubbles(shown, caption))]
+    if swept := [each for each in first.values() if len({a.length for a in each}) > 1]:
+        pictures.append(_lengths_picture(swept))
+    return pictures
+
+
+def _lengths_picture(models: Sequence[Sequence[Analysis]]) -> Picture:
+    caption = Caption(
+        title="What a longer sequence costs",
+        subtitle=f"{len(models)} models, one row at each length",
+        notes=("operations: arithmetic; milliseconds: of requests, as the service measured them",),
+    )
+    shown = []
+    for analyses in models:
+        each = sorted(analyses, key=lambda a: a.length)
+        shown.append(
+            Growth(
+                name=_shown(each[0].manifest.model),
+                lengths=[a.length for a in each],
+                operations=[a.cost.operations for a in each],
+                latencies_ms=[a.measured.latency_ms or None for a in each],
+            )
+        )
+    return Picture("lengths.png", growths(shown, caption))
 
 
 def _shown(text: str) -> str:

@@ -177,7 +177,7 @@ class Servicer:
         self, request: pb.AnalyseModelsRequest, call: Call
     ) -> pb.AnalyseModelsResponse:
         models = [
-            Measured(m.model_name, m.model_version, m.latency_ms, m.rows_per_s)
+            Measured(m.model_name, m.model_version, m.latency_ms, m.rows_per_s, m.length)
             for m in request.models
         ]
         checkpoint = _checkpoint(call)
@@ -200,6 +200,8 @@ class Servicer:
                     latency_ms=a.measured.latency_ms,
                     rows_per_s=a.measured.rows_per_s,
                     problem=a.problem,
+                    length=a.length,
+                    has_open_axes=a.has_open_axes,
                 )
                 for a in analyses
             ],

@@ -153,6 +153,19 @@ def store_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
         ),
         task="image-classification", value_range=(0, 1), units="intensity",
     )  # fmt: skip
+    publish(
+        store, "map",
+        graph(
+            [helper.make_node("Conv", ["image", "k"], ["logits"])],
+            {"image": ["n", 1, 12, 12]}, {"logits": ["n", 2, 10, 10]}, {"k": kernel},
+        ),
+        task="segmentation", value_range=(0, 1), class_labels=("ground", "digit"),
+    )  # fmt: skip
+    publish(
+        store, "steps",
+        graph([helper.make_node("MatMul", ["features", "w"], ["logits"])],
+              {"features": ["n", "t", 4]}, {"logits": ["n", "t", 3]}, {"w": WEIGHTS}),
+    )  # fmt: skip
     return path
 
 
@@ -315,6 +328,43 @@ def test_models_are_analysed_together(room: Room) -> None:
         room.client.analyse(["nothing"])
     with pytest.raises(InvalidArgument, match="0 models; 1 to 500 are allowed"):
         room.client.analyse([])
+
+
+def test_lengths_are_swept(room: Room) -> None:
+    lengths = (8, 32, 128)
+    asked = [wintergarden.client.Measured("steps", latency_ms=n / 8, length=n) for n in lengths]
+    answer = room.client.analyse([*asked, "linear"], render=True)
+    *steps, linear = answer.models
+    assert [a.length for a in steps] == list(lengths)
+    assert [a.operations for a in steps] == [n * 2 * 4 * 3 for n in lengths]
+    assert steps[0].has_open_axes
+    assert not linear.has_open_axes
+    assert [picture.name for picture in answer.pictures] == ["analysis.png", "lengths.png"]
+    with pytest.raises(InvalidArgument, match=r"length=100001: 0 \(default\) to 100000"):
+        room.client.analyse([wintergarden.client.Measured("steps", length=100_001)])
+
+
+def test_a_map_is_explained_over_a_region(room: Room) -> None:
+    image = np.random.default_rng(5).random((1, 1, 12, 12), np.float32)
+    mask = np.zeros((10, 10), bool)
+    mask[2:4, 5] = True
+    for region, expected in {"everywhere": 100, (3, 4): 1, ((0, 2), (0, 10)): 20}.items():
+        answer = room.client.explain("map", image, "saliency", targets=[1], region=region)
+        assert answer.regions.shape == (1, 10, 10)
+        assert answer.regions.sum() == expected
+    answer = room.client.explain(
+        "map", image, "input_x_gradient", targets=[1], region=mask, render=True
+    )
+    np.testing.assert_array_equal(answer.regions[0], mask)
+    assert answer.attributions.sum() == pytest.approx(answer.outputs[0], rel=1e-4)  # no bias
+    assert not answer.attributions[0, 0, 6:].any()  # what the mask does not see
+    assert answer.pictures[0].media_type == "image/png"
+    default = room.client.explain("map", image, "saliency")
+    assert default.regions.sum() >= 50  # the class of most pixels, where it is predicted
+    with pytest.raises(InvalidArgument, match="has no places"):
+        room.client.explain("linear", X, region="everywhere")
+    with pytest.raises(InvalidArgument, match="want 'everywhere', 'predicted'"):
+        room.client.explain("map", image, region="elsewhere")
 
 
 def test_two_models_are_attacked_over_the_same_examples(room: Room) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,12 @@ def analyse(
     length: Annotated[
         int, typer.Option(min=1, help="Steps of a sequence, or any other size left open.")
     ] = _LENGTH,
+    lengths: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N,…", help="Several: how operations and latency grow with the sequence."
+        ),
+    ] = "",
     seconds: Annotated[
         float, typer.Option(min=0, help="Of each measurement; 0 measures nothing.")
     ] = 1.0,
@@ -48,12 +54,17 @@ def analyse(
     that of requests of one row, speed that of requests of 32, both as the
     service itself has measured them. The chart is that of Canziani et al., 2016.
 
+    With --lengths, models that take sequences are counted and measured at
+    each length; a second chart shows how they grow.
+
     \b
     Examples:
       wintergarden analyse --pictures demo
       wintergarden analyse lenet5-mnist-5k mlp-mnist-5k
       wintergarden analyse my-lstm --length 200 --json
+      wintergarden analyse my-lstm my-transformer --lengths 16,64,256 --pictures demo
     """
+    sweep = _lengths(lengths) or [length]
     with session(address) as client:
         names = models or sorted({e.name for e in client.index() if e.state == "READY"})
         if not names:
@@ -61,9 +72,9 @@ def analyse(
         measured = []
         for name in names:
             with waiting(f"measuring {name}", quiet=as_json):
-                measured.append(_measure(client, name, length, seconds))
+                measured += _measure(client, name, sweep, seconds)
         with waiting("counting", quiet=as_json):
-            answer = client.analyse(measured, length=length, render=pictures is not None)
+            answer = client.analyse(measured, render=pictures is not None)
     saved = save_pictures(answer.pictures, pictures)
     told = {"models": answer.models, "pictures": saved}
     if save:
@@ -76,18 +87,34 @@ def analyse(
         people.print(f"wrote {path}")
 
 
-def _measure(client: Client, name: str, length: int, seconds: float) -> Measured:
-    """What the service says of its own requests while it gets some."""
-    if not seconds:
-        return Measured(name)
+def _lengths(text: str) -> list[int]:
+    """`16,64` as numbers."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise typer.BadParameter(f"--lengths {text!r}: want numbers of 1 or more: 16,64,256")
+    return sorted({int(part) for part in parts})
+
+
+def _measure(
+    client: Client, name: str, lengths: Sequence[int], seconds: float
+) -> Iterator[Measured]:
+    """What the service says of its own requests while it gets some, at each length.
+
+    A model that leaves no axis open is the same at all of them, so the first is enough.
+    """
     try:
         inputs = client.models.describe(name).manifest["inputs"]
-        one = _ask(client, name, _example(inputs, 1, length), seconds)
-        many = _ask(client, name, _example(inputs, _MANY_ROWS, length), seconds)
+        is_open = any(size < 0 for tensor in inputs for size in tensor["shape"][1:])
+        for length in lengths if is_open else lengths[:1]:
+            if not seconds:
+                yield Measured(name, length=length)
+                continue
+            one = _ask(client, name, _example(inputs, 1, length), seconds)
+            many = _ask(client, name, _example(inputs, _MANY_ROWS, length), seconds)
+            yield Measured(name, 0, 1e3 * one[0], many[1], length)
     except WintergardenError as error:
         people.print(f"[yellow]{escape(name)} was not measured[/]: {escape(error.message)}")
-        return Measured(name)
-    return Measured(name, 0, 1e3 * one[0], many[1])
+        yield Measured(name, length=lengths[0])
 
 
 def _ask(
@@ -127,13 +154,15 @@ def _example(inputs: list[Mapping[str, Any]], rows: int, length: int) -> dict[st
 
 
 def _tell(models: tuple[Analysis, ...]) -> None:
+    has_lengths = any(m.has_open_axes for m in models)
     listed = table(
-        "model", "parameters ›", "operations ›", "activations ›", "at once ›", "quality ›",
-        "one row ›", "rows/s ›",
+        "model", *(["length ›"] if has_lengths else []), "parameters ›", "operations ›",
+        "activations ›", "at once ›", "quality ›", "one row ›", "rows/s ›",
     )  # fmt: skip
     for m in models:
         listed.add_row(
             f"{escape(m.model.name)} [dim]{m.model.version}[/]",
+            *([str(m.length) if m.has_open_axes else "–"] if has_lengths else []),
             _short(m.parameters),
             _short(m.operations) + ("+" if m.uncounted else ""),
             f"{_short(m.activation_bytes)}B",
@@ -143,7 +172,7 @@ def _tell(models: tuple[Analysis, ...]) -> None:
             _short(m.rows_per_s) if m.rows_per_s else "–",
         )
     people.print(listed)
-    for m in models:
+    for m in {m.model.name: m for m in models}.values():
         if m.problem:
             people.print(f"[yellow]{escape(m.model.name)}[/]: {escape(m.problem)}")
         if m.uncounted:

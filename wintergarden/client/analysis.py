@@ -18,13 +18,15 @@ class Measured:
     """A version to be analysed, and what was measured of it; zeros where nothing was.
 
     `latency_ms` is of a request of one row, `rows_per_s` of requests of many; `version` 0 is the
-    latest.
+    latest; `length` is of axes left open, 0 for that of the call. The same model with several
+    lengths is a sweep, which the chart shows.
     """
 
     model: str
     version: int = 0
     latency_ms: float = 0.0
     rows_per_s: float = 0.0
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Analysis:
 
     `operations` counts a multiplication with its addition as two; `peak_activation_bytes` are
     needed at the same time; `uncounted` are operators whose shapes depend on the data; `quality`
-    is the manifest's `quality_metric`, where it has one; `problem` says why nothing was counted.
+    is the manifest's `quality_metric`, where it has one; `problem` says why nothing was counted;
+    where it `has_open_axes` other than the rows, the numbers are those of this `length`.
     """
 
     model: ModelIdentity
@@ -49,6 +52,8 @@ class Analysis:
     latency_ms: float
     rows_per_s: float
     problem: str
+    length: int = 0
+    has_open_axes: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +87,7 @@ def analyse(
                 model_version=m.version,
                 latency_ms=m.latency_ms,
                 rows_per_s=m.rows_per_s,
+                length=m.length,
             )
             for m in asked
         ],
@@ -105,6 +111,8 @@ def analyse(
                 latency_ms=m.latency_ms,
                 rows_per_s=m.rows_per_s,
                 problem=m.problem,
+                length=m.length,
+                has_open_axes=m.has_open_axes,
             )
             for m in response.models
         ),

@@ -24,12 +24,13 @@ def region_message(region: Region) -> pb.Region:
         InvalidArgument: it is none.
     """
     match region:
+        case np.ndarray():
+            if region.dtype == bool:
+                return pb.Region(mask=tensors.to_message("", region))
         case "everywhere":
             return pb.Region(everywhere=True)
         case "predicted":
             return pb.Region(predicted=True)
-        case np.ndarray() if region.dtype == bool:
-            return pb.Region(mask=tensors.to_message("", region))
         case int():
             return region_message((region,))
         case tuple() if region:
