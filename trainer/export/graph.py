@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainer.recipes.task import LOGITS, PROBABILITIES
 from trainer.recipes.trained import Trained
+from trainer.zoo.recurrent.onnx import exportable
 from wintergarden.errors import Unsupported
 
 OPSET = 20
@@ -97,7 +98,7 @@ def export_graph(
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
         try:
             program = torch.onnx.export(
-                module,
+                exportable(module),
                 tuple(examples.values()),
                 input_names=list(examples),
                 output_names=list(outputs),
