@@ -19,15 +19,22 @@ from wintergarden.cli.explanation_jobs import (
     read_examples,
     see_to_its_end,
 )
-from wintergarden.cli.infer import Invert, Version
-from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.infer import Invert, Texts, Version
+from wintergarden.cli.inputs import given_inputs
 from wintergarden.cli.numbers import Settings, read_numbers
 from wintergarden.cli.output import AsJson, people, print_json, table, waiting
-from wintergarden.cli.pictures import PicturesDirectory, heat_map, save_pictures
+from wintergarden.cli.pictures import (
+    PicturesDirectory,
+    coloured_text,
+    heat_map,
+    save_pictures,
+)
+from wintergarden.cli.regions import RegionText, read_region
 from wintergarden.cli.session import HERE, Address, session
 from wintergarden.cli.train import Detach, Priority
 from wintergarden.client import Client, Explanation
 from wintergarden.client.explanation import Parameter
+from wintergarden.text import PADDING, Vocabulary
 
 _ROWS_SHOWN = 3
 _PLAYERS_SHOWN = 10
@@ -41,10 +48,11 @@ def explain(
             metavar="INPUT",
             exists=True,
             dir_okay=False,
-            help="A .npy, .npz, .json or .png file; one example or a batch.",
+            help="A .npy, .npz, .json or .png file, one example or a batch; a .txt file of lines.",
         ),
     ] = None,
     *,
+    text: Texts = None,
     method: Annotated[
         str, typer.Option("--method", "-m", help="--list shows them.")
     ] = "kernel_shap",
@@ -64,6 +72,7 @@ def explain(
         str,
         typer.Option(help="Inner tensor for grad_cam and conductances; default: the last map."),
     ] = "",
+    region: RegionText = "",
     version: Version = 0,
     invert: Invert = False,
     pictures: PicturesDirectory = None,
@@ -87,6 +96,10 @@ def explain(
     at the mean background image, or for tables the mean output over the
     model's background sample.
 
+    Of a segmentation the mean of a class over a --region of pixels is
+    explained, by default where the class is predicted; of a sequence with
+    an answer at each position, the last one.
+
     \b
     Examples:
       wintergarden explain --list
@@ -94,23 +107,29 @@ def explain(
       wintergarden explain lenet5-mnist-5k digit.png --grid 4x3 --target 7
       wintergarden explain mlp-wine wine.json --evaluations 4096 --json
       wintergarden explain lenet5-mnist-5k digit.png --method saliency
+      wintergarden explain textcnn-languages --text "Guten Morgen" -p demo
+      wintergarden explain segnet-digit-masks scene.png --target 1
+      wintergarden explain segnet-digit-masks scene.png --region 20:40,10:30
       wintergarden explain lenet5-mnist-5k --job --examples 0:500 --save values.npz
     """
-    players = _grid(grid)
+    players, where = _grid(grid), read_region(region)
     numbers = read_numbers(settings)
     with session(address) as client:
         if methods:
             _list(client, as_json)
             return
         chosen = read_examples(examples)
-        if not model or (path is None) == (chosen is None) or (chosen and not as_job):
+        sources = sum((path is not None, bool(text), chosen is not None))
+        if not model or sources != 1 or (chosen and not as_job):
             raise typer.BadParameter(
-                "name a model and an input file, or with --job its --examples; see --help"
+                "name a model and an input file, or --text, or with --job its --examples; "
+                "see --help"
             )
         described = client.models.describe(model, version=version)
         given = None
-        if path is not None:
-            given = next(iter(read_inputs(path, described.manifest, invert=invert).values()))
+        if chosen is None:
+            inputs = given_inputs(path, text, described.manifest, invert=invert)
+            given = next(iter(inputs.values()))
         if as_job:
             handle = client.jobs.explain(
                 model,
@@ -124,6 +143,7 @@ def explain(
                 seed=seed,
                 parameters=numbers,
                 layer=layer,
+                region=where,
                 render=pictures is not None,
                 **job_options(priority, request_id),
             )
@@ -141,6 +161,7 @@ def explain(
                 seed=seed,
                 parameters=numbers,
                 layer=layer,
+                region=where,
                 render=pictures is not None,
                 timeout_s=timeout_s,
             )
@@ -152,12 +173,13 @@ def explain(
             player_values=explanation.player_values,
             standard_errors=explanation.standard_errors,
             base_values=explanation.base_values,
+            regions=explanation.regions,
         )
     saved = save_pictures(explanation.pictures, pictures)
     if as_json:
         print_json(vars(explanation) | {"pictures": saved})
         return
-    _tell(explanation, described.manifest)
+    _tell(explanation, described.manifest, given)
     for file in saved:
         people.print(f"wrote {file}")
 
@@ -193,7 +215,9 @@ def _parameter(p: Parameter) -> str:
     return f"  [dim]{p.name}={p.default:g} ({allowed}): {escape(p.summary)}[/]"
 
 
-def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:
+def _tell(
+    explanation: Explanation, manifest: Mapping[str, Any], given: np.ndarray[Any, Any] | None
+) -> None:
     model = explanation.model
     kind = "exact" if explanation.is_exact else f"seed {explanation.seed}"
     people.print(
@@ -205,16 +229,43 @@ def _tell(explanation: Explanation, manifest: Mapping[str, Any]) -> None:
     labels = manifest.get("class_labels") or []
     for row, target in enumerate(explanation.targets[:_ROWS_SHOWN]):
         label = labels[target] if target < len(labels) else str(target)
-        people.print(f"\nrow {row}: {explanation.output_space} of class [bold]{escape(label)}[/]")
+        people.print(
+            f"\nrow {row}: {explanation.output_space} of class [bold]{escape(label)}[/]"
+            f"{_where(explanation, row)}"
+        )
         if explanation.base_values.size:
             _tell_sum(explanation, row)
-        if explanation.player_values.size:
+        if explanation.player_values.size and not manifest.get("vocabulary"):
             _tell_players(explanation, row)
         attribution = explanation.attributions[row]
         if attribution.ndim == 3:
             _draw(attribution.sum(axis=0))
+        if given is not None and manifest.get("vocabulary") and attribution.ndim == 1:
+            _tell_text(manifest, given[row], attribution)
     if len(explanation.targets) > _ROWS_SHOWN:
         people.print(f"… and {len(explanation.targets) - _ROWS_SHOWN} more rows; --json or --save")
+
+
+def _where(explanation: Explanation, row: int) -> str:
+    if not explanation.regions.size:
+        return ""
+    region = explanation.regions[row]
+    return f", mean over {int(region.sum())} of {region.size} places"
+
+
+def _tell_text(
+    manifest: Mapping[str, Any], ids: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+) -> None:
+    """The tokens in colours, and those with the largest values."""
+    vocabulary = Vocabulary.from_fields(manifest["vocabulary"])
+    length = int(np.flatnonzero(ids != PADDING).max(initial=-1)) + 1
+    tokens = vocabulary.decode(ids[:length].tolist())
+    is_spaced = vocabulary.level == "word" and not vocabulary.is_verbatim
+    people.print(coloured_text(tokens, values[:length], is_spaced=is_spaced))
+    listed = table("  token", "value ›")
+    for place in np.argsort(-np.abs(values[:length]))[:_PLAYERS_SHOWN]:
+        listed.add_row(f"  {escape(repr(tokens[place]))} [dim]{place}[/]", f"{values[place]:+.4f}")
+    people.print(listed)
 
 
 def _tell_sum(explanation: Explanation, row: int) -> None:

@@ -10,20 +10,24 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.inputs import given_inputs
 from wintergarden.cli.output import AsJson, people, print_json, table
 from wintergarden.cli.session import HERE, Address, session
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Its name.", show_default=False)]
 InputFile = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         metavar="INPUT",
         exists=True,
         dir_okay=False,
         show_default=False,
-        help="A .npy, .npz, .json or .png file; one example or a batch.",
+        help="A .npy, .npz, .json or .png file, one example or a batch; a .txt file of lines.",
     ),
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--text", metavar="TEXT", help="In place of a file, for a text model; repeat it."),
 ]
 Version = Annotated[int, typer.Option(min=0, help="0 is the latest.")]
 Invert = Annotated[
@@ -34,8 +38,9 @@ _ROWS_SHOWN = 10
 
 def infer(
     model: ModelName,
-    path: InputFile,
+    path: InputFile = None,
     *,
+    text: Texts = None,
     version: Version = 0,
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="Only this output; repeat it.")
@@ -53,7 +58,7 @@ def infer(
 
     A picture is resized to the model's input and scaled from 0–255 into its
     value range; arrays go as they are, with a batch axis added to a single
-    example.
+    example. Texts become token ids by the model's own vocabulary.
 
     \b
     Examples:
@@ -62,10 +67,13 @@ def infer(
       wintergarden infer mlp-wine samples.npy --json
       echo '[[13.2, 1.8, 2.4, 15, 104, 2.8, 3, 0.3, 2, 6.5, 1, 3, 1100]]' > wine.json
       wintergarden infer mlp-wine wine.json --save answers.npz
+      wintergarden infer textcnn-languages --text "Guten Morgen" --text "Buenos días"
     """
+    if (path is None) == (not text):
+        raise typer.BadParameter("name an input file, or give --text; see --help")
     with session(address) as client:
         described = client.models.describe(model, version=version)
-        inputs = read_inputs(path, described.manifest, invert=invert)
+        inputs = given_inputs(path, text, described.manifest, invert=invert)
         outputs = client.infer(
             model, inputs, version=version, outputs=output or (), timeout_s=timeout_s
         )

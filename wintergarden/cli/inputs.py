@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from wintergarden.client.texts import encode_texts, is_text
 from wintergarden.errors import InvalidArgument, Unsupported
 
 Array: TypeAlias = np.ndarray[Any, Any]
-_FORMATS = ".npy, .npz, .json or .png"
+_FORMATS = ".npy, .npz, .json, .png or .txt"
 
 
 def read_inputs(
@@ -21,10 +22,11 @@ def read_inputs(
     """Arrays by input name, with a batch axis and in the model's own datatypes.
 
     A picture is made what the model takes: grey or coloured, resized, and scaled from the
-    file's 0–255 into the manifest's value range.
+    file's 0–255 into the manifest's value range. Texts, the lines of a .txt file or a list in
+    JSON, become token ids by the model's vocabulary.
 
     Args:
-        path: a .npy, .npz, .json or .png file.
+        path: a .npy, .npz, .json, .png or .txt file.
         manifest: of the model.
         invert: swap dark and light of a picture (ink on paper for models of light on dark).
 
@@ -41,8 +43,12 @@ def read_inputs(
             found = _load_json(path)
         case ".png":
             return {wanted[0]["name"]: _read_png(path, wanted[0], invert)}
+        case ".txt":
+            return encode_texts(_lines(path), manifest, str(manifest.get("model", "")))
         case other:
             raise InvalidArgument(f"{path}: {other or 'no suffix'}; want {_FORMATS}")
+    if is_text(found):
+        return encode_texts(found, manifest, str(manifest.get("model", "")))
     if not isinstance(found, Mapping):
         if len(wanted) != 1:
             names = ", ".join(tensor["name"] for tensor in wanted)
@@ -54,6 +60,29 @@ def read_inputs(
             f"{path}: unknown input {', '.join(unknown)}; the model takes {', '.join(by_name)}"
         )
     return {name: _fit(value, by_name[name], path) for name, value in found.items()}
+
+
+def given_inputs(
+    path: Path | None,
+    texts: Sequence[str] | None,
+    manifest: Mapping[str, Any],
+    *,
+    invert: bool = False,
+) -> dict[str, Array]:
+    """Of a file, or of texts that were given in its place."""
+    if path is not None:
+        return read_inputs(path, manifest, invert=invert)
+    return encode_texts(texts or (), manifest, str(manifest.get("model", "")))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as exc:
+        raise InvalidArgument(f"{path}: not UTF-8: {exc}") from exc
+    if not lines:
+        raise InvalidArgument(f"{path}: no line with a text in it")
+    return lines
 
 
 def _load_numpy(path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,11 @@ from wintergarden.client import Picture
 PicturesDirectory = Annotated[
     Path | None,
     typer.Option(
-        "--pictures", "-p", metavar="DIR", file_okay=False, help="Write PNG pictures there."
+        "--pictures",
+        "-p",
+        metavar="DIR",
+        file_okay=False,
+        help="Write pictures there: PNG, of texts SVG.",
     ),
 ]
 
@@ -26,6 +30,25 @@ def save_pictures(pictures: Iterable[Picture], directory: Path | None) -> list[P
         return []
     directory.mkdir(parents=True, exist_ok=True)
     return [picture.save(directory) for picture in pictures]
+
+
+def coloured_text(
+    tokens: Sequence[str], values: np.ndarray[Any, Any], *, is_spaced: bool = False
+) -> Text:
+    """The tokens on the colours of their values, as `heat_map` has them.
+
+    Args:
+        tokens: (T,).
+        values: (T,).
+        is_spaced: a space stands between them.
+    """
+    limit = float(np.abs(values).max(initial=0.0)) or 1.0
+    line = Text("  ")
+    for token, value in zip(tokens, values, strict=True):
+        shown = token.replace("\n", "⏎") or "∅"
+        line.append(shown, style=f"rgb(0,0,0) on {_colour(float(value), limit)}")
+        line.append(" " * is_spaced + "\n" * ("\n" in token))
+    return line
 
 
 def heat_map(values: np.ndarray[Any, Any], limit: float) -> list[Text]:
@@ -39,8 +62,13 @@ def heat_map(values: np.ndarray[Any, Any], limit: float) -> list[Text]:
     for row in values:
         line = Text("  ")
         for value in row:
-            strength = round(255 * (1 - min(abs(float(value)) / limit, 1)))
-            red, blue = (255, strength) if value >= 0 else (strength, 255)
-            line.append("  ", style=f"on rgb({red},{strength},{blue})")
+            line.append("  ", style=f"on {_colour(float(value), limit)}")
         lines.append(line)
     return lines
+
+
+def _colour(value: float, limit: float) -> str:
+    """White at zero."""
+    strength = round(255 * (1 - min(abs(value) / limit, 1)))
+    red, blue = (255, strength) if value >= 0 else (strength, 255)
+    return f"rgb({red},{strength},{blue})"

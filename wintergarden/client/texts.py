@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from wintergarden.client.call import Flow
 from wintergarden.client.models import describe
 from wintergarden.errors import InvalidTensor
 from wintergarden.text import Vocabulary
+from wintergarden.wire.tensors import dtype_of
 
 
 def is_text(value: Any) -> bool:
@@ -45,19 +46,25 @@ def encoded(model: str, value: Any, *, version: int = 0) -> Flow[Array]:
     Raises:
         InvalidTensor: it takes no texts.
     """
-    texts = as_texts(value)
-    manifest = (yield from describe(model, version=version)).manifest
-    inputs: Sequence[dict[str, Any]] = manifest["inputs"]
+    described = yield from describe(model, version=version)
+    (found,) = encode_texts(as_texts(value), described.manifest, model).values()
+    return found
+
+
+def encode_texts(texts: Sequence[str], manifest: Mapping[str, Any], model: str) -> dict[str, Array]:
+    """As `encoded`, by the name of the input, of a manifest that is there already."""
+    inputs: Sequence[Mapping[str, Any]] = manifest["inputs"]
     if len(inputs) != 1:
         names = ", ".join(tensor["name"] for tensor in inputs)
         raise InvalidTensor(f"model {model!r} takes {names}; give arrays by name")
     (wanted,) = inputs
     if wanted["datatype"] == "BYTES":
         shape = (len(texts), *(1 for _ in wanted["shape"][1:]))
-        return np.array([text.encode() for text in texts], object).reshape(shape)
+        return {wanted["name"]: np.array([text.encode() for text in texts], object).reshape(shape)}
     if not manifest.get("vocabulary"):
         raise InvalidTensor(
             f"input {wanted['name']!r} of model {model!r} takes {wanted['datatype']} and the model "
             "has no vocabulary; got texts"
         )
-    return Vocabulary.from_fields(manifest["vocabulary"]).encode(texts).astype(np.int64)
+    vocabulary = Vocabulary.from_fields(manifest["vocabulary"])
+    return {wanted["name"]: vocabulary.encode(texts).astype(dtype_of(wanted["datatype"], ""))}

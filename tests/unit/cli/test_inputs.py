@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.inputs import given_inputs, read_inputs
 from wintergarden.errors import InvalidArgument
 
 DIGITS: dict[str, Any] = {
@@ -72,7 +72,10 @@ def test_numbers_from_json_and_npy_get_datatype_and_batch_axis(tmp_path: Path, r
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.txt", b"1", "want .npy, .npz, .json or .png"),
+        ("x.doc", b"1", "want .npy, .npz, .json, .png or .txt"),
+        ("x.txt", b"a text", "'features' of model '' takes FP32 and the model has no vocabulary"),
+        ("x.txt", b" \n", "no line with a text"),
+        ("x.txt", b"\xff", "not UTF-8"),
         ("x.json", b"{", "not JSON"),
         ("x.json", b'{"colour": [1]}', "unknown input colour; the model takes features"),
         ("x.json", b"[[1, 2], [3]]", "different lengths"),
@@ -84,6 +87,25 @@ def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes, said
     path.write_bytes(content)
     with pytest.raises(InvalidArgument, match=said):
         read_inputs(path, WINE)
+
+
+WORDS: dict[str, Any] = {
+    "inputs": [{"name": "tokens", "datatype": "INT64", "shape": [-1, -1]}],
+    "vocabulary": {"level": "word", "tokens": ["the", "cat", "sat"], "max_tokens": 8},
+}
+
+
+def test_texts_become_the_ids_of_the_models_vocabulary(tmp_path: Path) -> None:
+    lines, listed = tmp_path / "t.txt", tmp_path / "t.json"
+    lines.write_text("The cat\n\nsat dog the\n", encoding="utf-8")
+    listed.write_text(json.dumps(["The cat", "sat dog the"]))
+    expected = [[2, 3, 0], [4, 1, 2]]
+    assert read_inputs(lines, WORDS)["tokens"].tolist() == expected
+    assert read_inputs(listed, WORDS)["tokens"].tolist() == expected
+    ids = given_inputs(None, ["the the"], WORDS)["tokens"]
+    assert (ids.tolist(), ids.dtype) == ([[2, 2]], np.int64)
+    raw = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}]}
+    assert given_inputs(None, ["é"], raw)["text"].tolist() == [["é".encode()]]
 
 
 def test_a_picked_array_is_not_unpickled(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from wintergarden.client import inference
 from wintergarden.client.call import Call, Flow
 from wintergarden.errors import DataLoss, InvalidTensor
+from wintergarden.wire import models_pb2
 from wintergarden.wire import open_inference_pb2 as pb
 
 
@@ -47,6 +49,23 @@ def test_a_bare_array_takes_the_only_inputs_name_and_datatype(value: Any) -> Non
     assert call.request.inputs[0].name == "image"
     assert call.request.inputs[0].datatype == "FP32"
     assert len(call.request.raw_input_contents[0]) == 8
+
+
+@pytest.mark.parametrize("value", ["the cat", ["the cat"], ("the cat",), np.array(["the cat"])])
+def test_a_text_becomes_the_ids_of_the_models_vocabulary(value: Any) -> None:
+    flow = inference.infer("m", value, version=2)
+    step = next(flow)
+    assert isinstance(step.request, models_pb2.DescribeModelRequest)
+    assert (step.request.name, step.request.version) == ("m", 2)
+    manifest = {
+        "inputs": [{"name": "ids", "datatype": "INT64", "shape": [-1, -1]}],
+        "vocabulary": {"level": "word", "tokens": ["the", "cat"], "max_tokens": 8},
+    }
+    described = models_pb2.DescribeModelResponse()
+    described.model.manifest_json = json.dumps(manifest)
+    flow.send(described)
+    call = flow.send(metadata_of(("ids", "INT64")))
+    assert call.request.raw_input_contents[0] == np.int64([[2, 3]]).tobytes()
 
 
 def test_a_bare_array_is_not_squeezed_into_a_smaller_kind() -> None:
