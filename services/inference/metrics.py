@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from services.inference.generation.scheduler import Generator
+from services.inference.generation.statistics import FIRST_TOKEN_S
 from services.inference.repository.repository import Model, Repository, State
 from services.inference.scheduling.statistics import Counts, Failure
 
@@ -100,13 +103,14 @@ class InferenceCollector(Collector):
             for reason in Failure:
                 number = counts.failures.get(reason, 0)
                 failures.add_sample(failures.name, {**labels, "reason": reason}, number)
-            waiting = model.scheduler.waiting
+            waiting = model.waiting
             pending.add_metric(values, waiting)
             depth.add_metric(values, waiting)
             seconds.add_metric(values, model.load_seconds)
             load.add_metric(values, model.load_seconds)
             sizes.add_metric(values, _buckets(counts), counts.rows)
         yield from (failures, pending, depth, load, seconds, sizes, self._states())
+        yield from _generation([(labels, model) for labels, model, _ in models])
 
     def _states(self) -> Metric:
         states = Counter(entry.state for entry in self._repository.entries())
@@ -116,6 +120,34 @@ class InferenceCollector(Collector):
         for state in State:
             metric.add_metric([state.lower()], states[state])
         return metric
+
+
+def _generation(models: list[tuple[dict[str, str], Model]]) -> Iterator[Metric]:
+    """Of the models that write texts."""
+    tokens = _counter("wintergarden_generated_tokens", "Tokens of texts that were written")
+    prompts = _counter("wintergarden_prompt_tokens", "Tokens of prompts that were fed")
+    active = GaugeMetricFamily(
+        "wintergarden_generations", "Texts that are being written", labels=_LABELS
+    )
+    first = HistogramMetricFamily(
+        "wintergarden_time_to_first_token_seconds",
+        "From a request's arrival to its first token",
+        labels=_LABELS,
+    )
+    for labels, model in models:
+        writer = model.generator and model.generator.scheduler
+        if not isinstance(writer, Generator):
+            continue
+        counts = writer.generated.read()
+        tokens.add_sample(tokens.name, labels, counts.tokens)
+        prompts.add_sample(prompts.name, labels, counts.prompt_tokens)
+        active.add_metric([*labels.values()], writer.active)
+        within = accumulate(counts.first_tokens)
+        bounds = [*map(str, FIRST_TOKEN_S), "+Inf"]
+        first.add_metric(
+            [*labels.values()], [*zip(bounds, within, strict=True)], counts.first_token_ns / 1e9
+        )
+    yield from (tokens, prompts, active, first)
 
 
 def _labels(model: Model) -> dict[str, str]:

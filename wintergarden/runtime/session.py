@@ -17,6 +17,7 @@ from wintergarden.runtime.datatypes import input_spec, optional_specs, output_sp
 from wintergarden.runtime.library import FATAL, onnxruntime
 from wintergarden.runtime.options import DEFAULTS, RuntimeOptions
 from wintergarden.runtime.providers import CUDA, check_providers, choose_providers, say_unmet
+from wintergarden.runtime.stepping import Stepper
 from wintergarden.runtime.threads import available_threads
 from wintergarden.runtime.values import run_with_bfloat16, run_with_values
 
@@ -138,12 +139,33 @@ class Session:
         try:
             return self._compute(self._output_names if outputs is None else outputs, feeds)
         except self._failures as error:
-            text = str(error)
-            if _OUT_OF_MEMORY.search(text):
-                raise Overloaded("not enough memory to run this request") from error
-            if _DEVICE_FAULT.search(text):
-                raise
-            raise InvalidTensor(_plain(error)) from error
+            raise _told(error) from error
+
+    def stepper(
+        self, states: Sequence[tuple[str, str]], *, token: str, result: str, max_rows: int
+    ) -> Stepper:
+        """Steps of this graph over rows that come and go; see `Stepper`.
+
+        Raises:
+            InvalidArgument: it is no graph of one step.
+        """
+
+        def run(binding: Any) -> None:
+            try:
+                self._inner.run_with_iobinding(binding, self._run_options)
+            except self._failures as error:
+                raise _told(error) from error
+
+        return Stepper(
+            self._inner,
+            run,
+            self.inputs,
+            self.outputs,
+            states,
+            token=token,
+            result=result,
+            max_rows=max_rows,
+        )
 
     def _way(self, options: RuntimeOptions) -> Callable[[Sequence[str], Feeds], list[Array]]:
         """How feeds reach the device and outputs come back."""
@@ -204,6 +226,14 @@ def _session_options(options: RuntimeOptions) -> Any:
     for name, value in {**settings, **options.session_settings}.items():
         inner.add_session_config_entry(name, value)
     return inner
+
+
+def _told(error: Exception) -> Exception:
+    """An error of ONNX Runtime in the words of the house; a fault of the device is no caller's."""
+    text = str(error)
+    if _OUT_OF_MEMORY.search(text):
+        return Overloaded("not enough memory to run this request")
+    return RuntimeError(text) if _DEVICE_FAULT.search(text) else InvalidTensor(_plain(error))
 
 
 def _plain(error: Exception) -> str:

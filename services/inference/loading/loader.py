@@ -11,11 +11,13 @@ import structlog
 
 from services.inference import configuration
 from services.inference.configuration import Completion
+from services.inference.configuration.states import add_states
 from services.inference.configuration.support import ENSEMBLE, is_ensemble
 from services.inference.configuration.tensors import NOTHING_HIDDEN
 from services.inference.ensembles.ensemble import Ensemble, Resolve
 from services.inference.ensembles.plan import EnsemblePlan
 from services.inference.loading import variants
+from services.inference.loading.generators import make_generator
 from services.inference.loading.low_priority import LONG_RUNS, at_low_priority
 from services.inference.loading.opening import Opened, open_version
 from services.inference.loading.planning import Measured, make_plan
@@ -97,6 +99,8 @@ class Loader:
         full = ModelConfig()
         full.CopyFrom(config)
         full.name = name
+        if files.manifest is not None and files.manifest.states:
+            add_states(full, files.manifest.states)
         configuration.check_supported(full)
         for field in configuration.without_effect(full):
             _log.info("configuration without effect", model=name, field=field)
@@ -182,6 +186,7 @@ class Loader:
             inline_run_s=options.inline_run_s,
         )
         scheduler = make_scheduler(prepared, plan, self._server)
+        generator = make_generator(prepared, plan, scheduler.statistics, version)
         seconds = perf_counter() - started
         _log.info(
             "model loaded",
@@ -192,8 +197,9 @@ class Loader:
             run_ms=round(1e3 * times.get(1, 0), 3),
             max_rows=plan.max_rows,
             inline_rows=plan.inline_rows,
+            writes_texts=generator is not None,
         )
-        return Model(config.name, version, signature, scheduler, seconds, full)
+        return Model(config.name, version, signature, scheduler, seconds, full, generator)
 
     def _max_rows(self, config: ModelConfig, opened: Opened, label: str) -> int:
         """Rows of one run; 0: requests run alone."""

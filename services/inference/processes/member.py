@@ -84,16 +84,18 @@ class Member:
             try:
                 _check_sequences(name, config)
                 model = load(name, version, files, config)
-                if config.HasField("sequence_batching") and self._place.process != OWNER:
+                is_stateful = model.configuration.HasField("sequence_batching")
+                if is_stateful and self._place.process != OWNER:
                     model.scheduler.close()
-                    model = replace(model, scheduler=AtOwner(model.signature, self._owner))
+                    at_owner = AtOwner(model.signature, self._owner, model.scheduler.statistics)
+                    model = replace(model, scheduler=at_owner)
             except Exception as error:
                 known = isinstance(error, WintergardenError)
                 self._meet(name, version, str(error) if known else type(error).__name__)
                 raise
             problem = self._meet(name, version, "")
             if problem:
-                model.scheduler.close()
+                model.close()
                 raise FailedPrecondition(f"another process could not load it: {problem}")
             return model
 

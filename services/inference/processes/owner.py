@@ -38,8 +38,11 @@ class AtOwner:
     and its next request is told to start anew.
     """
 
-    def __init__(self, signature: Signature, owner: Link) -> None:
-        self.statistics = Statistics()  # of what never got to the owner
+    def __init__(
+        self, signature: Signature, owner: Link, statistics: Statistics | None = None
+    ) -> None:
+        """`statistics`: of the version here, for what never got to the owner."""
+        self.statistics = statistics or Statistics()
         self._signature = signature
         self._owner = owner
         self._queues: dict[Hashable, deque[Any]] = {}  # a key for each request under way

@@ -67,12 +67,15 @@ class Metadata:
         """Of the version asked for, or the latest; with all versions that are served."""
         model = self._repository.resolve(request.name, request.version)
         versions = [m.version for m in self._repository.models() if m.name == request.name]
+        signatures = [model.signature]
+        if model.generator is not None:
+            signatures.append(model.generator.signature)
         return pb.ModelMetadataResponse(
             name=model.name,
             versions=map(str, versions),
             platform=model.configuration.platform or PLATFORM,
-            inputs=map(_metadata, model.signature.inputs),
-            outputs=map(_metadata, model.signature.outputs),
+            inputs=[_metadata(spec) for each in signatures for spec in each.inputs],
+            outputs=[_metadata(spec) for each in signatures for spec in each.outputs],
         )
 
     def model_config(self, request: pb.ModelConfigRequest, call: Call) -> pb.ModelConfigResponse:

@@ -61,11 +61,12 @@ class ResponseWriter:
             InvalidArgument: an output cannot take the form that was asked for.
             Overloaded: the memory that a client shares has no room.
         """
-        if parameters or asked.forms or not outputs:
+        if asked.forms or not outputs:
             return self._write_with_care(request_id, asked, outputs, parameters)
         wanted = asked.outputs
-        key = (wanted, *[output.shape for output in outputs])
-        heads = self._heads.get(key) or self._remember(key, wanted, outputs)
+        told = tuple(parameters.items()) if parameters else ()
+        key = (wanted, told, *[output.shape for output in outputs])
+        heads = self._heads.get(key) or self._remember(key, wanted, outputs, parameters)
         parts: list[bytes | Array] = []
         for head, i in zip(heads, wanted, strict=True):
             if i in self._converted:
@@ -82,11 +83,16 @@ class ResponseWriter:
             return b"".join(p if isinstance(p, bytes) else p.tobytes() for p in parts)
 
     def _remember(
-        self, key: Hashable, wanted: Sequence[int], outputs: Sequence[Array]
+        self,
+        key: Hashable,
+        wanted: Sequence[int],
+        outputs: Sequence[Array],
+        parameters: Mapping[str, bool | int | float | str] | None,
     ) -> list[bytes]:
         start = pb.ModelInferResponse(
             model_name=self._signature.model, model_version=self._signature.version
         )
+        write_options(start.parameters, parameters or {})
         for i in wanted:
             spec = self._signature.outputs[i]
             start.outputs.add(name=spec.name, datatype=spec.datatype, shape=outputs[i].shape)

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from services.inference.protocol import codec
+from services.inference.protocol.generation import asks_for_text, read_generation
 from services.inference.protocol.inference_call import InferenceCall
 from services.inference.protocol.known_requests import KnownRequests
 from services.inference.protocol.metadata import SERVICE
@@ -106,6 +107,8 @@ class Servicer:
             continued_sequence(request.parameters) if request.parameters else None,
         )
         signature = model.signature
+        if model.generator is not None and asks_for_text(request):
+            return self._read_generation(make, reply, request, model.generator, arrived_ns)
         try:
             asked = codec.read(request, signature, self._regions)
             rows, form = signature.rows(asked.feeds), signature.form(asked.feeds)
@@ -114,6 +117,23 @@ class Servicer:
             raise
         self._known.remember(reply.payload, request, signature, asked)
         return make(reply, request.id, model, asked, asked.feeds, rows, form, arrived_ns)
+
+    def _read_generation(
+        self,
+        make: type[Any],
+        reply: Any,
+        request: Any,
+        generator: Model,
+        arrived_ns: int,
+    ) -> Any:
+        try:
+            asked = read_generation(
+                request, generator.signature, self._regions, on_stream=make is StreamedInference
+            )
+        except WintergardenError:
+            generator.scheduler.statistics.failed(Failure.OTHER)
+            raise
+        return make(reply, request.id, generator, asked, asked.feeds, 1, None, arrived_ns)
 
     def _submit(self, model: Model, inferences: Sequence[InferenceCall]) -> None:
         shadow = self._repository.shadow(model.name)

@@ -213,7 +213,7 @@ class ExplicitControl:
             except Exception as error:
                 self._lifecycle.fail(name, version, error, "")
                 for model in loaded:
-                    model.scheduler.close()
+                    model.close()
                     self._abandon(name, model.version, version)
                 raise
         others = [e for e in self._repository.of(name) if e.version not in versions]

@@ -41,7 +41,7 @@ class Lifecycle:
             *(Entry(m.name, m.version, State.READY, model=m, origin=origin) for m in models)
         )
         for model in replaced:
-            model.scheduler.close()
+            model.close()
 
     def fail(self, name: str, version: int, error: Exception, origin: str) -> None:
         """A version could not be loaded; what answered before still does."""
@@ -80,7 +80,7 @@ class Lifecycle:
             self._repository.put(
                 Entry(entry.name, entry.version, State.UNLOADING, entry.reason, entry.model)
             )
-            entry.model.scheduler.close()
+            entry.model.close()
 
     def forget_drained(self) -> list[Entry]:
         """Remove the entries whose model has given its last answer, and return them."""
@@ -88,7 +88,7 @@ class Lifecycle:
         drained = [
             entry
             for entry in self._repository.entries()
-            if entry.state is State.UNLOADING and entry.model and entry.model.scheduler.is_drained
+            if entry.state is State.UNLOADING and entry.model and entry.model.is_drained
         ]
         for entry in drained:
             _log.info("model unloaded", model=entry.name, version=entry.version)
@@ -99,7 +99,7 @@ class Lifecycle:
 def wait_until_drained(models: Sequence[Model], limit_s: float) -> bool:
     """Wait for the last answers of models that were closed; False: some are still under way."""
     deadline = monotonic() + limit_s
-    while not all(model.scheduler.is_drained for model in models):
+    while not all(model.is_drained for model in models):
         if monotonic() > deadline:
             return False
         sleep(_LOOK_S)

@@ -40,6 +40,8 @@ class Model:
 
     Attributes:
         configuration: all of it, with what was left out filled in.
+        generator: the same version as a writer of texts, for requests of its inputs; of a step
+            graph that can be one.
     """
 
     name: str
@@ -48,6 +50,25 @@ class Model:
     scheduler: Scheduler[Any]
     load_seconds: float
     configuration: ModelConfig = field(default_factory=ModelConfig)
+    generator: Model | None = None
+
+    @property
+    def is_drained(self) -> bool:
+        """Closed, and every request that was taken on has its answer."""
+        generator = self.generator
+        return self.scheduler.is_drained and (generator is None or generator.is_drained)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in its queues."""
+        generator = self.generator
+        return self.scheduler.waiting + (0 if generator is None else generator.waiting)
+
+    def close(self) -> None:
+        """Take on nothing new, and end when all is answered."""
+        self.scheduler.close()
+        if self.generator is not None:
+            self.generator.close()
 
     @cached_property
     def responses(self) -> ResponseWriter:
@@ -196,7 +217,7 @@ class Repository:
         """Let go of the replaced models that have given every answer."""
         if self._replaced:
             with self._changing:
-                still = tuple(m for m in self._replaced if not m.scheduler.is_drained)
+                still = tuple(m for m in self._replaced if not m.is_drained)
                 self._replaced = still
 
     def _rebuild(self) -> None:

@@ -159,6 +159,15 @@ class Statistics:
             batch.infer_ns += infer_ns
             batch.output_ns += output_ns
 
+    def answered(self, queue_ns: int, infer_ns: int) -> None:
+        """Count a request that many runs have answered, each of which was counted by itself."""
+        with self._lock:
+            counts = self._counts
+            counts.successes += 1
+            counts.queue_ns += queue_ns
+            counts.infer_ns += infer_ns
+            counts.last_inference_ns = time_ns()
+
     def failed(self, failure: Failure, ns: int = 0) -> None:
         """Count a request that was refused `ns` after it had come."""
         with self._lock:

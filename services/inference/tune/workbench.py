@@ -50,9 +50,16 @@ class Workbench:
             raise NotFound(f"no model {name!r:.200} in {source.uri}")
         self.version = version or max(versions)
         self.base: ModelConfig = source.configuration(name)
+        self._files = source.files(name, self.version)
+        manifest = self._files.manifest
+        states = manifest.states if manifest is not None else ()
+        is_open = self.base.WhichOneof("scheduling_choice") is None
         for kind, is_kind in (
             ("an ensemble", is_ensemble(self.base)),
-            ("a model of sequences", self.base.HasField("sequence_batching")),
+            (
+                "a model of sequences",
+                self.base.HasField("sequence_batching") or (is_open and states),
+            ),
         ):
             if is_kind:
                 raise Unsupported(
@@ -61,12 +68,11 @@ class Workbench:
                 )
         self._name = name
         self._rows = rows
-        self._files = source.files(name, self.version)
         self._loader = Loader(LoaderOptions(device=device), _nowhere)
         model = self._load(None)
         self.is_rowwise = model.signature.is_rowwise
         self.max_batch_size = model.configuration.max_batch_size
-        model.scheduler.close()
+        model.close()
         self._feeds = self._example(model)
 
     def measure(
@@ -83,7 +89,7 @@ class Workbench:
                 seconds=seconds,
             )
         finally:
-            model.scheduler.close()
+            model.close()
 
     def _load(self, candidate: Candidate | None) -> Model:
         config = self.base if candidate is None else candidate.configure(self.base)

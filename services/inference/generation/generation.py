@@ -1,0 +1,103 @@
+"""One text on its way: what it is fed, what it has said, and when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic
+
+import numpy as np
+
+from services.inference.generation.asking import Asked
+from services.inference.generation.pieces import Pieces
+from services.inference.generation.sampling import Chance, Sampling
+from services.inference.generation.writer import Writer
+from services.inference.scheduling.batching import R
+from services.inference.scheduling.scheduler import Array
+
+STOP, LENGTH = "stop", "length"
+
+
+class Generation(Generic[R]):
+    """The tokens of one request; its states are a row of the stepper.
+
+    Attributes:
+        request: whose caller is told.
+        token: that the next step is fed.
+        is_speaking: the prompt is used up, so that the next step's logits are of a new token.
+        joined_ns: when it got a row.
+        count: how many tokens it has said.
+    """
+
+    __slots__ = (
+        "_asked", "_log_probabilities", "_pieces", "_prompt", "_texts", "_tokens", "_writer",
+        "chance", "count", "is_speaking", "joined_ns", "request", "token",
+    )  # fmt: skip
+
+    def __init__(self, request: R, asked: Asked, writer: Writer) -> None:
+        """A generation that has said nothing.
+
+        Raises:
+            InvalidArgument: the prompt is not one of the model's.
+            TooLarge: it is too long.
+        """
+        self.request = request
+        self._asked = asked
+        self._writer = writer
+        self._prompt = writer.prompt(asked)[::-1]  # the next is last
+        self._pieces = Pieces(asked.stops, is_stripped=writer.strips(asked))
+        self.chance = Chance(asked.sampling.seed)
+        self.joined_ns = 0
+        self.count = 0
+        self._texts: list[str] = [writer.echo(asked)] if asked.is_echoed else []
+        self._tokens: list[int] = []
+        self._log_probabilities: list[float] = []
+        self.feed()
+
+    @property
+    def sampling(self) -> Sampling:
+        return self._asked.sampling
+
+    def feed(self) -> None:
+        """Go on to the prompt's next token."""
+        self.token = self._prompt.pop()
+        self.is_speaking = not self._prompt
+
+    def draw(self) -> float:
+        """A number of its own chance, where one is needed."""
+        return self.chance.draw() if self._asked.sampling.temperature else 0.0
+
+    def say(self, token: int, log_probability: float) -> bool:
+        """The next token; its caller is told, now or when all is said. Whether it is the last."""
+        self.token = token
+        self.count += 1
+        pieces = self._pieces
+        if token == self._writer.end:
+            text, reason = pieces.end(), STOP
+        else:
+            text = pieces.add(self._writer.contents[token])
+            reason = STOP if pieces.is_stopped else ""
+            if not reason and self.count == self._asked.max_tokens:
+                text, reason = text + pieces.end(), LENGTH
+        if self._asked.is_streamed:
+            answer = _answer(text, [token], [log_probability], reason)
+            self.request.answer(answer, is_final=bool(reason))
+            return bool(reason)
+        self._texts.append(text)
+        self._tokens.append(token)
+        self._log_probabilities.append(log_probability)
+        if reason:
+            text = "".join(self._texts)
+            self.request.answer(_answer(text, self._tokens, self._log_probabilities, reason))
+        return bool(reason)
+
+
+def _answer(
+    text: str, tokens: Sequence[int], log_probabilities: Sequence[float], reason: str
+) -> list[Array]:
+    """In the order of `asking.OUTPUTS`."""
+    return [
+        np.array([text.encode()], object),
+        np.array(tokens, np.int64),
+        np.array(log_probabilities, np.float32),
+        np.array([reason.encode()], object),
+    ]
