@@ -59,17 +59,15 @@ class Writer(Protocol):
 
 @runtime_checkable
 class Translator(Protocol):
-    """A network that writes tokens about a source: an encoder and a decoder.
-
-    Attributes:
-        memories: names of what `memory` answers.
-        states: in the order in which `begin` and `step` give them.
-    """
-
-    memories: tuple[str, ...]
+    """A network that writes tokens about a source: an encoder and a decoder."""
 
     @property
-    def states(self) -> tuple[State, ...]: ...
+    def memories(self) -> tuple[str, ...]:
+        """Names of what `memory` answers; of one that attends, S is the first's second axis."""
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """In the order in which `begin` and `step` give them."""
 
     def memory(self, source: Tensor) -> tuple[Tensor, ...]:
         """What is computed once of the source, and stays; (N, …) each."""
