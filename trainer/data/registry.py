@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from trainer.data import digits, functions, scenes, tables, translations
+from trainer.data import (
+    dates,
+    digits,
+    functions,
+    scenes,
+    source_code,
+    tables,
+    translations,
+)
 from trainer.data.dataset import Array, Dataset, DatasetInfo, stratified
 from trainer.data.prepared import read_prepared
 from wintergarden.errors import NotFound
@@ -22,6 +30,7 @@ def _cut(info: DatasetInfo, load: Callable[[], tuple[Array, Array]]) -> Entry:
 
 _ENTRIES: tuple[Entry, ...] = (
     _cut(tables.BREAST_CANCER, tables.load_breast_cancer),
+    (dates.DATES, dates.load_dates),
     _cut(tables.DIABETES, tables.load_diabetes),
     (scenes.DIGIT_MASKS, scenes.load_digit_masks),
     (scenes.DIGIT_SCENES, scenes.load_digit_scenes),
@@ -32,6 +41,8 @@ _ENTRIES: tuple[Entry, ...] = (
     ),
     _cut(translations.LANGUAGES, translations.load_languages),
     _cut(digits.MNIST_5K, digits.load_mnist_5k),
+    (source_code.PYTHON_SOURCE, source_code.load_python_source),
+    (source_code.PYTHON_TAGS, source_code.load_python_tags),
     _cut(tables.WINE, tables.load_wine),
 )
 _SETS = {info.name: (info, load) for info, load in _ENTRIES}
