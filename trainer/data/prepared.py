@@ -3,7 +3,7 @@
     <part>_inputs, <part>_labels                    tables in float32, pictures in float32 or uint8
     <part>_text, <part>_offsets, <part>_labels      texts: one run of UTF-8, and where each begins
 
-Bytes stay bytes: pictures take a quarter of what float32 would.
+Bytes stay bytes: pictures take a quarter of what float32 would, masks an eighth of int64.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_BYTES = 8 * 2**30
 
 
 def write_prepared(path: Path, parts: Mapping[str, tuple[Array, Array]]) -> None:
-    """Writes inputs (N, …) of each part, and classes (N,) or values (N, K)."""
+    """Writes inputs (N, …) of each part, and classes (N,), values (N, K) or masks (N, H, W)."""
     arrays: dict[str, Array] = {}
     for part, (inputs, labels) in parts.items():
         if inputs.dtype == object:
@@ -31,8 +31,8 @@ def write_prepared(path: Path, parts: Mapping[str, tuple[Array, Array]]) -> None
             arrays[f"{part}_offsets"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         else:
             arrays[f"{part}_inputs"] = inputs
-        is_value = labels.dtype.kind == "f"
-        arrays[f"{part}_labels"] = labels.astype(np.float32 if is_value else np.int64)
+        kept = np.float32 if labels.dtype.kind == "f" else np.int64
+        arrays[f"{part}_labels"] = labels.astype(np.uint8 if labels.ndim == 3 else kept)
     save(path, arrays)
 
 
@@ -57,6 +57,8 @@ def read_prepared(path: Path, info: DatasetInfo) -> Dataset:
 
 def _part(arrays: Mapping[str, Array], part: str) -> Split:
     labels = arrays[f"{part}_labels"]
+    if labels.dtype == np.uint8:
+        labels = labels.astype(np.int64)
     if f"{part}_text" in arrays:
         content, offsets = arrays[f"{part}_text"].tobytes(), arrays[f"{part}_offsets"].tolist()
         texts = [content[start:end].decode() for start, end in pairwise(offsets)]

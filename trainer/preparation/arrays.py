@@ -10,14 +10,32 @@ import numpy as np
 
 from trainer.data.dataset import Array
 from trainer.preparation.archive import opened
-from trainer.preparation.examples import TEST, TRAIN, VALIDATION, Examples, Tick, encode_classes
-from trainer.preparation.limits import MAX_COLUMNS, MAX_EXAMPLES, MAX_PIXELS, MAX_PREPARED_BYTES
+from trainer.preparation.examples import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Examples,
+    Tick,
+    check_names,
+    encode_classes,
+    encode_masks,
+)
+from trainer.preparation.limits import (
+    MAX_CLASSES,
+    MAX_COLUMNS,
+    MAX_EXAMPLES,
+    MAX_PIXELS,
+    MAX_PREPARED_BYTES,
+)
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.arrays import parse_array
 from wintergarden.store.preparation import PreparationOptions
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 _NUMBERS = "biuf"
+_SHAPED = ("regression", "segmentation")
+"""Tasks whose y may have more than one number for each example."""
+
 _NOT_YET: Array = np.empty(0, np.int64)
 _WANTED = (
     "wanted are x and y, or x_train, y_train, x_test, y_test and, if there are, x_validation and "
@@ -32,11 +50,8 @@ def read_arrays(path: Path, options: PreparationOptions, tick: Tick) -> Examples
         InvalidArgument: it is none, holds Python objects, or its arrays do not fit together.
     """
     found = _read(path, tick)
-    inputs, answers, parts = _join(found)
-    texts, names = _labels(answers, found.get("class_labels"))
-    labels, class_labels = encode_classes(texts)
-    if names is not None:
-        class_labels, labels = _in_the_order_of(names, texts)
+    inputs, answers, parts = _join(found, options.task)
+    labels, class_labels = _answers(answers, found.get("class_labels"), options.task)
     if len(labels) > MAX_EXAMPLES:
         raise InvalidArgument(
             f"there are {len(labels)} examples; at most {MAX_EXAMPLES} are allowed"
@@ -45,7 +60,57 @@ def read_arrays(path: Path, options: PreparationOptions, tick: Tick) -> Examples
         made = _table(inputs, found.get("feature_names"), options)
     else:
         made = _pictures(inputs, options)
-    return replace(made, labels=labels, class_labels=class_labels, parts=parts)
+    task = options.task if options.task and options.task in _SHAPED else made.task
+    if task == "segmentation" and labels.shape[1:] != made.inputs.shape[2:]:
+        raise InvalidArgument(
+            f"x of shape {list(inputs.shape)} and y of shape {list(labels.shape)}: a segmentation "
+            "wants pictures, and a class for each of their pixels"
+        )
+    return replace(made, task=task, labels=labels, class_labels=class_labels, parts=parts)
+
+
+def _answers(answers: Array, named: Array | None, task: str) -> tuple[Array, tuple[str, ...]]:
+    """What is to be learnt, and what it is called."""
+    if task == "regression":
+        return _values(answers, named)
+    if task == "segmentation":
+        if answers.dtype.kind not in "iub" or answers.ndim != 3 or int(answers.min(initial=0)) < 0:
+            raise InvalidArgument(
+                f"array y is of {answers.dtype} {list(answers.shape)}; a segmentation wants the "
+                "class of each pixel as whole numbers from 0, (N, H, W)"
+            )
+        names = None if named is None else tuple(str(n) for n in named.reshape(-1).tolist())
+        return encode_masks(answers, names)
+    texts, order = _labels(answers, named)
+    if order is None:
+        return encode_classes(texts)
+    class_labels, labels = _in_the_order_of(order, texts)
+    return labels, class_labels
+
+
+def _values(answers: Array, named: Array | None) -> tuple[Array, tuple[str, ...]]:
+    """Values (N, K) float32 and their names."""
+    values = answers.reshape(len(answers), -1)
+    if values.dtype.kind not in _NUMBERS:
+        raise InvalidArgument(f"array y is of {answers.dtype}; a regression learns numbers")
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(single).all(axis=1))
+    if len(bad):
+        raise InvalidArgument(
+            f"array y has no finite number in {len(bad)} of {len(values)} examples, the first is "
+            f"{bad[0]}; complete them or leave them out"
+        )
+    count = values.shape[1]
+    names = ("y",) if count == 1 else tuple(f"y{index}" for index in range(count))
+    if named is not None:
+        names = tuple(str(name) for name in named.reshape(-1).tolist())
+        if len(names) != count or len(set(names)) != count:
+            raise InvalidArgument(f"class_labels has {len(set(names))} names for {count} values")
+    if not 1 <= count <= MAX_CLASSES:
+        raise InvalidArgument(f"array y has {count} values for each example; 1 to {MAX_CLASSES}")
+    check_names(names)
+    return single, names
 
 
 def _read(path: Path, tick: Tick) -> dict[str, Array]:
@@ -68,7 +133,7 @@ def _read(path: Path, tick: Tick) -> dict[str, Array]:
     return arrays
 
 
-def _join(found: dict[str, Array]) -> tuple[Array, Array, Array | None]:
+def _join(found: dict[str, Array], task: str) -> tuple[Array, Array, Array | None]:
     """Inputs and answers of all parts one after another, and which part each belongs to."""
     there_are = ", ".join(f"{name:.40}" for name in list(found)[:20]) or "none"
     named = [part for part in _PARTS if f"x_{part}" in found]
@@ -85,20 +150,35 @@ def _join(found: dict[str, Array]) -> tuple[Array, Array, Array | None]:
                 f"array {x} has shape {list(found[x].shape)}; wanted are (N, F), (N, H, W), "
                 "(N, H, W, C) or (N, C, H, W)"
             )
-        if found[y].shape not in ((len(found[x]),), (len(found[x]), 1)):
+        if not _fits(found[y].shape, len(found[x]), task):
             raise InvalidArgument(
                 f"array {y} has shape {list(found[y].shape)}; {x} has {len(found[x])} examples, so "
-                f"({len(found[x])},) is wanted"
+                f"{_wanted(len(found[x]), task)} is wanted"
             )
-    if len({found[x].shape[1:] for x, _ in pairs}) > 1:
-        shapes = ", ".join(f"{x} {list(found[x].shape)}" for x, _ in pairs)
-        raise InvalidArgument(f"the examples of the parts differ in shape: {shapes}")
+    for axis in (0, 1) if task in _SHAPED else (0,):
+        if len({found[pair[axis]].shape[1:] for pair in pairs}) > 1:
+            shapes = ", ".join(f"{pair[axis]} {list(found[pair[axis]].shape)}" for pair in pairs)
+            raise InvalidArgument(f"the examples of the parts differ in shape: {shapes}")
     inputs = np.concatenate([found[x] for x, _ in pairs])
-    answers = np.concatenate([found[y].reshape(-1) for _, y in pairs])
+    flat = (lambda y: y) if task in _SHAPED else np.ravel
+    answers = np.concatenate([flat(found[y]) for _, y in pairs])
     if not named:
         return inputs, answers, None
     parts = np.concatenate([np.full(len(found[f"x_{part}"]), _PARTS[part]) for part in named])
     return inputs, answers, parts.astype(np.int8)
+
+
+def _fits(shape: tuple[int, ...], count: int, task: str) -> bool:
+    if task == "segmentation":
+        return len(shape) == 3 and shape[0] == count
+    if task == "regression":
+        return len(shape) in (1, 2) and shape[0] == count
+    return shape in ((count,), (count, 1))
+
+
+def _wanted(count: int, task: str) -> str:
+    shapes = {"segmentation": f"({count}, H, W)", "regression": f"({count},) or ({count}, K)"}
+    return shapes.get(task, f"({count},)")
 
 
 def _labels(answers: Array, named: Array | None) -> tuple[list[str], list[str] | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from trainer.preparation.limits import MAX_CLASSES, MAX_NAME_CHARACTERS
 from wintergarden.errors import InvalidArgument
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+MAX_MASK_CLASSES = 256
 
 Tick = Callable[[float], None]
 """Told how much of the file has been read, 0 to 1; what it raises ends the reading."""
@@ -27,7 +28,8 @@ class Examples:
         task: that they are for.
         inputs: (N, F) float64 where NaN is a value that is missing, (N, C, H, W) uint8 or float32,
             or (N,) objects of `str`.
-        labels: (N,) indices into `class_labels`, int64; of a regression, values (N, K) float32.
+        labels: (N,) indices into `class_labels`, int64; of a regression, values (N, K) float32; of
+            a segmentation, (N, H, W) uint8.
         class_labels: sorted; those of numbers as numbers. Of a regression, the values' names.
         input_name: of the served graph's input.
         units: of the values.
@@ -59,9 +61,24 @@ class Examples:
         return self.task != "regression"
 
     @property
+    def is_stratified(self) -> bool:
+        """Whether each example has one class, whose proportions parts keep."""
+        return self.labels.ndim == 1
+
+    @property
     def strata(self) -> Array:
-        """(N,) the classes whose proportions parts keep; of a regression there is one."""
-        return self.labels if self.has_classes else np.zeros(len(self), np.int64)
+        """(N,) the classes whose proportions parts keep; where there are none it is one."""
+        return self.labels if self.is_stratified else np.zeros(len(self), np.int64)
+
+    @property
+    def stratum_names(self) -> tuple[str, ...]:
+        """Of `strata`, in their order."""
+        return self.class_labels if self.is_stratified else ("all",)
+
+    def having(self, index: int) -> Array:
+        """(N,) whether an example is of a class, or has pixels of it."""
+        found: Array = self.labels == index
+        return found if self.is_stratified else found.any(axis=tuple(range(1, found.ndim)))
 
     def take(self, indices: Array) -> Examples:
         """Those examples only, in that order."""
@@ -96,15 +113,49 @@ def encode_classes(names: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     if len(distinct) < 2:
         only = f"the only one is {next(iter(distinct))!r:.80}" if distinct else "there is none"
         raise InvalidArgument(f"a data set needs two classes or more; {only}")
-    longest = max(distinct, key=len)
+    check_names(distinct)
+    ordered = sorted(distinct, key=_sort_key)
+    indices = {name: index for index, name in enumerate(ordered)}
+    return np.array([indices[name] for name in names], np.int64), tuple(ordered)
+
+
+def encode_masks(masks: Array, names: tuple[str, ...] | None) -> tuple[Array, tuple[str, ...]]:
+    """Numbers of pixels as indices of classes, uint8, and what the classes are called.
+
+    Args:
+        masks: (N, H, W), whole numbers from 0.
+        names: of the classes; None: the numbers themselves are.
+
+    Raises:
+        InvalidArgument: fewer than two classes, too many, or other than are named.
+    """
+    values = np.unique(masks)
+    if names is None:
+        names = tuple(str(value) for value in values.tolist())
+    elif len(values) > len(names) or (len(values) < len(names) and values[-1] >= len(names)):
+        raise InvalidArgument(
+            f"the masks hold {len(values)} numbers, up to {values[-1]}, and {len(names)} classes "
+            f"are named ({', '.join(names[:5])}); name as many, or use the numbers 0 to "
+            f"{len(names) - 1}"
+        )
+    if not 2 <= len(names) <= MAX_MASK_CLASSES:
+        raise InvalidArgument(
+            f"the masks have {len(names)} classes; allowed are 2 to {MAX_MASK_CLASSES}"
+        )
+    check_names(names)
+    if len(values) == len(names):
+        masks = np.searchsorted(values, masks)
+    return masks.astype(np.uint8), names
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuses names of classes that are too long to travel with models."""
+    longest = max(names, key=len)
     if len(longest) > MAX_NAME_CHARACTERS:
         raise InvalidArgument(
             f"class {longest!r:.60} … has {len(longest)} characters; at most "
             f"{MAX_NAME_CHARACTERS} are allowed (is the label column one of texts?)"
         )
-    ordered = sorted(distinct, key=_sort_key)
-    indices = {name: index for index, name in enumerate(ordered)}
-    return np.array([indices[name] for name in names], np.int64), tuple(ordered)
 
 
 def _sort_key(name: str) -> tuple[int, float, str]:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from trainer.data.dataset import Array
 from trainer.preparation.archive import Archive, Entry, opened
 from trainer.preparation.examples import Examples, Tick, encode_classes
-from trainer.preparation.folders import Placed, place
+from trainer.preparation.folders import place
 from trainer.preparation.limits import MAX_PIXELS, MAX_PREPARED_BYTES
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.preparation import PreparationOptions
@@ -37,10 +37,10 @@ def read_images(path: Path, options: PreparationOptions, tick: Tick) -> Examples
     with opened(path) as archive:
         placed, parts, ignored = place(archive, SUFFIXES, "PNG and JPEG pictures")
         labels, class_labels = encode_classes([file.class_label for file in placed])
-        looks = _look(archive, placed, tick)
+        looks = looks_at(archive, [file.entry for file in placed], tick)
         sizes = Counter(size for size, _, _ in looks)
-        height, width = _common_size(sizes, options)
-        channels = _channels([is_grey for _, is_grey, _ in looks], options.color)
+        height, width = common_size(sizes, options)
+        channels = channels_of([is_grey for _, is_grey, _ in looks], options.color)
         size = len(placed) * channels * height * width
         if size > MAX_PREPARED_BYTES:
             raise InvalidArgument(
@@ -49,7 +49,7 @@ def read_images(path: Path, options: PreparationOptions, tick: Tick) -> Examples
             )
         inputs = np.empty((len(placed), channels, height, width), np.uint8)
         for index, file in enumerate(placed):
-            inputs[index] = _decode(archive, file.entry, (height, width), channels)
+            inputs[index] = decode(archive, file.entry, (height, width), channels)
             tick(_LOOKING + (1 - _LOOKING) * index / len(placed))
     warnings = []
     if ignored:
@@ -74,23 +74,28 @@ def read_images(path: Path, options: PreparationOptions, tick: Tick) -> Examples
     )
 
 
-def _look(
-    archive: Archive, placed: list[Placed], tick: Tick
+def looks_at(
+    archive: Archive, entries: list[Entry], tick: Tick
 ) -> list[tuple[tuple[int, int], bool, bool]]:
     """Of each picture (height, width), whether it is grey, whether it has transparency."""
     looks = []
-    for index, file in enumerate(placed):
-        with _open(archive, file.entry) as image, _read(file.entry):
+    for index, entry in enumerate(entries):
+        with opened_picture(archive, entry) as image, reading(entry):
             width, height = image.size
             if image.getexif().get(0x0112) in (5, 6, 7, 8):  # turned on its side
                 width, height = height, width
             is_clear = image.mode in _CLEAR or "transparency" in image.info
             looks.append(((height, width), image.mode in _GREY, is_clear))
-        tick(_LOOKING * index / len(placed))
+        tick(_LOOKING * index / len(entries))
     return looks
 
 
-def _open(archive: Archive, entry: Entry) -> Image.Image:
+def opened_picture(archive: Archive, entry: Entry) -> Image.Image:
+    """The picture of an entry, not decoded yet.
+
+    Raises:
+        InvalidArgument: it is no PNG or JPEG, or too large.
+    """
     if entry.bytes > MAX_FILE_BYTES:
         raise InvalidArgument(
             f"{str(entry.path)!r:.120} has {entry.bytes} bytes; at most {MAX_FILE_BYTES} are "
@@ -116,16 +121,22 @@ def _open(archive: Archive, entry: Entry) -> Image.Image:
 
 
 @contextmanager
-def _read(entry: Entry) -> Iterator[None]:
+def reading(entry: Entry) -> Iterator[None]:
+    """Whatever Pillow stumbles over becomes an InvalidArgument that names the entry."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, InvalidArgument):
         raise
     except Exception as error:  # as above
         raise InvalidArgument(f"{str(entry.path)!r:.120} is damaged: {error}") from error
 
 
-def _common_size(sizes: Counter[tuple[int, int]], options: PreparationOptions) -> tuple[int, int]:
+def common_size(sizes: Counter[tuple[int, int]], options: PreparationOptions) -> tuple[int, int]:
+    """(height, width) that was asked for, else that of all pictures.
+
+    Raises:
+        InvalidArgument: they have several.
+    """
     if options.height is not None and options.width is not None:
         return options.height, options.width
     if len(sizes) > 1:
@@ -139,16 +150,17 @@ def _common_size(sizes: Counter[tuple[int, int]], options: PreparationOptions) -
     return next(iter(sizes))
 
 
-def _channels(is_grey: list[bool], color: str) -> int:
+def channels_of(is_grey: list[bool], color: str) -> int:
+    """1 or 3, as was asked for or as the pictures are."""
     if color == "auto":
         return 1 if all(is_grey) else 3
     return 1 if color == "grey" else 3
 
 
-def _decode(archive: Archive, entry: Entry, size: tuple[int, int], channels: int) -> Array:
+def decode(archive: Archive, entry: Entry, size: tuple[int, int], channels: int) -> Array:
     """The picture (C, H, W) uint8."""
     height, width = size
-    with _open(archive, entry) as image, _read(entry):
+    with opened_picture(archive, entry) as image, reading(entry):
         image.load()
         upright = ImageOps.exif_transpose(image)
     plain = _eight_bit(upright).convert("L" if channels == 1 else "RGB")

@@ -26,7 +26,7 @@ def assign(examples: Examples, options: PreparationOptions) -> Array:
     Raises:
         InvalidArgument: a class has too few examples for a part.
     """
-    labels = examples.strata
+    labels, names = examples.strata, examples.stratum_names
     missing: tuple[int, ...] = (TEST, VALIDATION)
     if examples.parts is None:
         parts = np.full(len(labels), TRAIN, np.int8)
@@ -34,19 +34,19 @@ def assign(examples: Examples, options: PreparationOptions) -> Array:
         parts = examples.parts.copy()
         missing = tuple(part for part in missing if part not in parts)
     pool = np.flatnonzero(parts == TRAIN)
-    counts = np.bincount(labels[pool], minlength=len(examples.class_labels))
+    counts = np.bincount(labels[pool], minlength=len(names))
     _check_enough(counts, examples, len(missing))
     shares = {TEST: options.test, VALIDATION: options.validation}
     quotas = {part: _quotas(counts, shares[part]) for part in missing}
     random = np.random.RandomState(options.seed)
-    for index in range(len(examples.class_labels)):
+    for index in range(len(names)):
         members = random.permutation(pool[labels[pool] == index])
         for part in missing:
             taken, members = np.split(members, [quotas[part][index]])
             parts[taken] = part
         if not len(members):
             raise InvalidArgument(
-                f"class {examples.class_labels[index]!r:.80} has {counts[index]} examples, and "
+                f"class {names[index]!r:.80} has {counts[index]} examples, and "
                 f"{sum(int(quotas[part][index]) for part in missing)} of them go to other parts: "
                 "none is left to train on; lower validation or test, or add examples"
             )
@@ -80,7 +80,7 @@ def fingerprints(inputs: Array) -> Sequence[bytes]:
 
 def _check_enough(counts: Array, examples: Examples, others: int) -> None:
     few = [index for index, count in enumerate(counts) if count < 1 + others]
-    if few and not examples.has_classes:
+    if few and not examples.is_stratified:
         raise InvalidArgument(f"{counts[0]} examples are too few; {1 + others} are needed at least")
     class_labels = examples.class_labels
     if few:

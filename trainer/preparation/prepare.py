@@ -81,7 +81,7 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         control.progress("publish", WRITE_END)
         return control.may_publish(0)
 
-    make_ready(file_format)
+    make_ready(file_format, options.task)
     with limited(order.memory_mb, order.processor_s):
         prepared = arrange(read(upload, file_format, options, tick), options)
     control.progress("data", READ_END)
@@ -100,9 +100,9 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
     return {"model": "", "metrics": {name: float(count) for name, count in metrics.items()}}
 
 
-def make_ready(file_format: Format) -> None:
+def make_ready(file_format: Format, task: str = "") -> None:
     """Import what reading will need, while there is memory for that."""
-    _reader(file_format)
+    _reader(file_format, task)
     if file_format not in ("npz", "images"):
         from trainer.preparation import tables
 
@@ -115,7 +115,7 @@ def read(path: Path, file_format: Format, options: PreparationOptions, tick: Tic
     Raises:
         InvalidArgument: the file is not of that format, or not of the task that was asked for.
     """
-    examples = _reader(file_format)(path, options, tick)
+    examples = _reader(file_format, options.task)(path, options, tick)
     if options.task not in ("", examples.task):
         raise InvalidArgument(
             f"the file is for {examples.task}, not for {options.task}", field="options.task"
@@ -167,13 +167,17 @@ def describe(
     )
 
 
-def _reader(file_format: Format) -> Callable[[Path, PreparationOptions, Tick], Examples]:
+def _reader(file_format: Format, task: str) -> Callable[[Path, PreparationOptions, Tick], Examples]:
     """Imported when it is needed: each brings a library of its own."""
     match file_format:
         case "npz":
             from trainer.preparation.arrays import read_arrays
 
             return read_arrays
+        case "images" if task == "segmentation":
+            from trainer.preparation.masks import read_masks
+
+            return read_masks
         case "images":
             from trainer.preparation.images import read_images
 
@@ -210,10 +214,12 @@ def _write(path: Path, prepared: Prepared) -> None:
 def _summary(prepared: Prepared) -> str:
     examples = prepared.examples
     if not examples.has_classes:
-        return f"{len(examples)} rows of {len(examples.feature_names)} features and their values"
+        rows = f"rows of {len(examples.feature_names)} features"
+        return f"{len(examples)} {rows if examples.feature_names else 'pictures'} and their values"
     what = {
         "image-classification": "pictures",
         "tabular-classification": f"rows of {len(examples.feature_names)} features",
         "text-classification": "texts",
+        "segmentation": "pictures and masks",
     }[examples.task]
     return f"{len(examples)} {what} in {len(examples.class_labels)} classes"

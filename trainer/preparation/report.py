@@ -36,12 +36,12 @@ def write_report(
     classes: list[dict[str, Any]] = [
         {"label": label}
         | {
-            part: int(((examples.labels == index) & (parts == number)).sum())
+            part: int((examples.having(index) & (parts == number)).sum())
             for part, number in _PARTS.items()
         }
         for index, label in enumerate(examples.class_labels if examples.has_classes else ())
     ]
-    counts = np.bincount(examples.strata, minlength=len(classes))
+    counts = np.bincount(_counted(examples), minlength=len(classes))
     duplicates = _duplicates(examples, parts) | {"dropped": dropped}
     columns = _columns(examples)
     constant = [column["name"] for column in columns if column["is_constant"]]
@@ -71,6 +71,11 @@ def write_report(
         *_warnings(report, counts, len(classes)),
     ]
     return report
+
+
+def _counted(examples: Examples) -> Array:
+    """What imbalance is told of: classes of examples, or of pixels; of values there are none."""
+    return examples.labels.reshape(-1) if examples.has_classes else examples.strata
 
 
 def _values(examples: Examples) -> list[dict[str, Any]]:
@@ -157,7 +162,7 @@ def _handling(options: PreparationOptions) -> str:
 
 
 def _told_parts(examples: Examples, options: PreparationOptions) -> str:
-    by = "stratified by class" if examples.has_classes else "drawn"
+    by = "stratified by class" if examples.is_stratified else "drawn"
     made = (
         f"{by} with seed {options.seed}: validation {options.validation:g}, test {options.test:g}"
     )
@@ -182,8 +187,9 @@ def _warnings(report: dict[str, Any], counts: Array, classes: int) -> list[str]:
         )
     if report["imbalance"] >= _IMBALANCE:
         share = counts.max() / counts.sum()
+        of = "pixels" if report["task"] == "segmentation" else "examples"
         warnings.append(
-            f"the largest class has {report['imbalance']:g} times the examples of the smallest: "
+            f"the largest class has {report['imbalance']:g} times the {of} of the smallest: "
             f"always saying it is right in {share:.0%} of all cases"
         )
     if report["constant_columns"]:

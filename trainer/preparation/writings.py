@@ -16,9 +16,6 @@ from wintergarden.errors import InvalidArgument
 from wintergarden.store.preparation import PreparationOptions
 
 MAX_TEXT_BYTES = 2**20
-_NO_RECIPE = (
-    "no architecture takes texts yet: the data set is validated and kept, and cannot be trained on"
-)
 
 
 def read_texts(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
@@ -27,7 +24,7 @@ def read_texts(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
     Raises:
         InvalidArgument: no such file, no UTF-8, or a text that is empty or too long.
     """
-    warnings = [_NO_RECIPE]
+    warnings = []
     if zipfile.is_zipfile(path):
         found, labels, parts, ignored = _of_folders(path, tick)
         if ignored:

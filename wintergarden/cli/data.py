@@ -70,7 +70,10 @@ def upload(
     ] = "",
     color: Annotated[str | None, typer.Option(help="Of pictures: auto, grey or rgb.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="What is expected, else refused; regression learns numbers.")
+        str | None,
+        typer.Option(
+            help="What is expected, else refused; regression learns numbers, segmentation masks."
+        ),
     ] = None,
     summary: Annotated[str | None, typer.Option(help="One line about it.")] = None,
     source: Annotated[str | None, typer.Option(help="Where it comes from.")] = None,
@@ -89,6 +92,7 @@ def upload(
       CSV, TSV, Parquet  a column for the class, the others are features
       NPZ                x and y, or x_train, y_train, x_test, y_test
       ZIP of pictures    class/picture.png, or train/class/picture.png
+      ZIP with masks     images/a.jpg, masks/a.png; with --task segmentation
       text               columns label and text, or a ZIP of class/text.txt
     \b
     Examples:
@@ -96,6 +100,7 @@ def upload(
       wintergarden data upload passengers.parquet --label survived --drop name --impute
       wintergarden data upload pets.zip --resize 32x32 --color grey
       wintergarden data upload reviews.tsv --format text
+      wintergarden data upload cells.zip --task segmentation --resize 64x64
     """
     wishes: dict[str, Any] = {
         "label": label, "text": text, "split": split, "drop": drop, "categorical": categorical,

@@ -22,8 +22,9 @@ class PreparationOptions(BaseModel):
 
     Attributes:
         task: what is expected, such as tabular-classification; empty: what the file is. Another
-            is refused. A table is for regression, of the numbers in its label column, where that
-            is said.
+            is refused. A table or an NPZ file is for regression, of the numbers in its label column
+            or of y, where that is said; an archive of pictures and masks, or an NPZ file with a
+            class for each pixel, is for segmentation where that is said.
         summary: one line about the data set, for people.
         source: where the data come from, for people.
         units: of the inputs' values, for people.
@@ -48,7 +49,12 @@ class PreparationOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Literal[
-        "", "image-classification", "tabular-classification", "text-classification", "regression"
+        "",
+        "image-classification",
+        "tabular-classification",
+        "text-classification",
+        "regression",
+        "segmentation",
     ] = ""
     summary: Annotated[str, Field(max_length=200)] = ""
     source: Annotated[str, Field(max_length=500)] = ""

@@ -26,7 +26,6 @@ def test_a_table_of_texts(reading: Reading) -> None:
     assert found.inputs.tolist() == ["I liked it", "12", "n.a."]
     assert found.class_labels == ("bad", "good")
     assert found.details["characters"]["most"] == 10
-    assert "no architecture takes texts yet" in found.warnings[0]
 
 
 def test_columns_by_other_names_and_with_commas(reading: Reading) -> None:
