@@ -37,7 +37,8 @@ def uniform_numbers(seed: int, rows: int, step: int) -> Array:
 def _mixed(words: Array) -> Array:
     for shift, factor in _ROUNDS:
         words = ((words ^ (words >> shift)) * factor) & _WORD
-    return words ^ (words >> _LAST_SHIFT)
+    folded: Array = words ^ (words >> _LAST_SHIFT)
+    return folded
 
 
 def seed_words(nodes: Nodes, seed: str, rows: str) -> str:

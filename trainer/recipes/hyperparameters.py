@@ -216,6 +216,11 @@ class SequenceHyperparameters(TextHyperparameters):
     piece_tokens: int = Field(default=128, ge=2, le=16_384)
     """Of a language model: tokens of a document that are learnt in a step, and that gradients go
     back through; the state goes on (truncated back-propagation through time)."""
+    beam_width: int = Field(default=1, ge=1, le=64)
+    """Of texts that answer others: beginnings that are kept while the likeliest text is looked for;
+    1 takes the likeliest token each time."""
+    length_penalty: float = Field(default=0.6, ge=0, le=5)
+    """Of a beam: how much longer texts are preferred to shorter ones (Wu et al. 2016, eq. 14)."""
 
 
 class ImageClassificationHyperparameters(ClassificationHyperparameters):

@@ -11,13 +11,18 @@ a ring of so many keys and values and no more.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Self, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from trainer.data.dataset import DatasetInfo
 from trainer.decoding.network import State
 from trainer.zoo.attention import FeedForward, MultiHeadAttention, causal, visible
+from trainer.zoo.registry import register
+from trainer.zoo.transformer import AttentionHyperparameters
+from trainer.zoo.vocabularies import source_vocabulary
 from wintergarden.text import PADDING
 
 _BASE = 10_000.0
@@ -66,8 +71,29 @@ class Layer(nn.Module):
         return answer
 
 
+class CharTransformerHyperparameters(AttentionHyperparameters):
+    embed_dim: int = Field(default=128, ge=2, le=4096)
+    """Numbers that stand for a token, in every layer; a multiple of twice the heads."""
+    layers: int = Field(default=4, ge=1, le=48)
+    """One over the other."""
+    feedforward_dim: int = Field(default=512, ge=1, le=16_384)
+    """Width of the hidden layer that each place goes through by itself."""
+    context: int = Field(default=256, ge=2, le=4096)
+    """Tokens that a layer looks back at, the last one among them; pieces that are learnt from
+    should be as long."""
+    piece_tokens: int = Field(default=256, ge=2, le=16_384)
+    """Tokens of a document that are learnt together; what came before them is not seen."""
+
+
+@register(
+    "char_transformer",
+    summary="A language model of attention alone, which writes one token after another",
+    source="Vaswani et al. 2017, Attention is all you need, §3; Radford et al. 2018, §3.1",
+    tasks=("language-modelling",),
+    hyperparameters=CharTransformerHyperparameters,
+)
 class CharTransformer(nn.Module):
-    """Layers over an embedding; 809 572 parameters for 100 ids, E 128, four layers of 512.
+    """Layers over an embedding; 819 044 parameters for 100 ids, E 128, four layers of 512.
 
     Shape:
         tokens: (N, T) int64, the begin's id first where a text begins, 0 after its end.
@@ -107,6 +133,18 @@ class CharTransformer(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.05)
         with torch.no_grad():
             self.embedding.weight[PADDING] = 0.0
+
+    @classmethod
+    def build(cls, hyperparameters: CharTransformerHyperparameters, dataset: DatasetInfo) -> Self:
+        return cls(
+            source_vocabulary(dataset).size,
+            embed_dim=hyperparameters.embed_dim,
+            num_heads=hyperparameters.num_heads,
+            layers=hyperparameters.layers,
+            feedforward_dim=hyperparameters.feedforward_dim,
+            dropout=hyperparameters.dropout,
+            context=hyperparameters.context,
+        )
 
     @property
     def states(self) -> tuple[State, ...]:

@@ -16,6 +16,8 @@ from wintergarden.errors import InvalidArgument, NotFound
 
 MODULES = (
     "trainer.zoo.alexnet",
+    "trainer.zoo.bahdanau",
+    "trainer.zoo.char_transformer",
     "trainer.zoo.convolution",
     "trainer.zoo.googlenet",
     "trainer.zoo.gru",
@@ -27,7 +29,9 @@ MODULES = (
     "trainer.zoo.resnet",
     "trainer.zoo.rnn",
     "trainer.zoo.segnet",
+    "trainer.zoo.show_attend_tell",
     "trainer.zoo.textcnn",
+    "trainer.zoo.transformer",
     "trainer.zoo.vgg",
 )
 

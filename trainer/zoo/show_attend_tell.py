@@ -11,17 +11,54 @@ things see none; soft attention only.
 from __future__ import annotations
 
 import math
+from typing import Literal, Self, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from trainer.data.dataset import DatasetInfo
 from trainer.decoding.network import State
+from trainer.recipes.hyperparameters import (
+    Dropout,
+    Epochs,
+    LearningRate,
+    SequenceHyperparameters,
+)
 from trainer.zoo.additive_attention import AdditiveAttention
+from trainer.zoo.registry import register
+from trainer.zoo.vocabularies import target_vocabulary
 from wintergarden.text import PADDING
 
 
+class ShowAttendTellHyperparameters(SequenceHyperparameters):
+    target_tokens: Literal["character", "word", "byte-pair"] = "word"
+    """What captions are taken apart into."""
+    maps: int = Field(default=64, ge=4, le=1024)
+    """Features of each place of the picture."""
+    embed_dim: int = Field(default=32, ge=1, le=4096)
+    """Numbers that stand for a token."""
+    hidden_size: int = Field(default=128, ge=1, le=4096)
+    """Cells of the LSTM, and units of the attention."""
+    regularisation: float = Field(default=1.0, ge=0, le=100)
+    """How much it is wanted that a caption looks once at every place (Xu et al. 2015, eq. 14)."""
+    dropout: Dropout = 0.3
+    """Probability that a number that is read out is dropped in training."""
+    epochs: Epochs = 30
+    learning_rate: LearningRate = 3e-3
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Gradients whose norm is larger are scaled down to it (Pascanu et al. 2013); 0 leaves them."""
+
+
+@register(
+    "show_attend_tell",
+    summary="Says what is on a picture, and looks at each thing while it says it",
+    source="Xu et al. 2015, Show, attend and tell, §3",
+    tasks=("captioning",),
+    hyperparameters=ShowAttendTellHyperparameters,
+)
 class ShowAttendTell(nn.Module):
-    """Convolutions, soft attention, an LSTM.
+    """Convolutions, soft attention, an LSTM; 229 967 parameters for 30 ids and 64x64 in grey.
 
     Shape:
         image:  (N, C, H, W) float32, standardised per channel; H and W multiples of 8.
@@ -79,6 +116,18 @@ class ShowAttendTell(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self._hidden_size = hidden_size
         self._regularisation = regularisation
+
+    @classmethod
+    def build(cls, hyperparameters: ShowAttendTellHyperparameters, dataset: DatasetInfo) -> Self:
+        return cls(
+            target_vocabulary(dataset).size,
+            cast("tuple[int, int, int]", dataset.input_shape),
+            maps=hyperparameters.maps,
+            embed_dim=hyperparameters.embed_dim,
+            hidden_size=hyperparameters.hidden_size,
+            dropout=hyperparameters.dropout,
+            regularisation=hyperparameters.regularisation,
+        )
 
     @property
     def states(self) -> tuple[State, ...]:

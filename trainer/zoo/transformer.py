@@ -12,11 +12,52 @@ from __future__ import annotations
 from typing import cast
 
 import torch
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from trainer.data.dataset import DatasetInfo
 from trainer.decoding.network import State
+from trainer.recipes.hyperparameters import (
+    Dropout,
+    Epochs,
+    LearningRate,
+    SequenceHyperparameters,
+)
 from trainer.zoo.attention import Encoder, FeedForward, MultiHeadAttention, causal, visible
+from trainer.zoo.registry import register
+from trainer.zoo.vocabularies import source_vocabulary, target_vocabulary
 from wintergarden.text import PADDING
+
+
+class AttentionHyperparameters(SequenceHyperparameters):
+    """Of networks of attention alone."""
+
+    num_heads: int = Field(default=4, ge=1, le=64)
+    """Places of attention in each layer that look for something of their own."""
+    embed_dim: int = Field(default=96, ge=2, le=4096)
+    """Numbers that stand for a token, in every layer; a multiple of twice the heads."""
+    layers: int = Field(default=2, ge=1, le=48)
+    """One over the other."""
+    feedforward_dim: int = Field(default=192, ge=1, le=16_384)
+    """Width of the hidden layer that each place goes through by itself."""
+    dropout: Dropout = 0.0
+    """Probability that a number that a part of a layer adds is dropped in training."""
+    epochs: Epochs = 20
+    learning_rate: LearningRate = 2e-3
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Gradients whose norm is larger are scaled down to it (Pascanu et al. 2013); 0 leaves them."""
+
+    @field_validator("embed_dim")
+    @classmethod
+    def _divides(cls, value: int, beside: ValidationInfo) -> int:
+        heads = beside.data.get("num_heads", 1)
+        if value % (2 * heads):
+            raise ValueError(f"a multiple of {2 * heads}, twice the number of heads")
+        return value
+
+
+class TransformerHyperparameters(AttentionHyperparameters):
+    """Of encoder and decoder, each."""
 
 
 class DecoderLayer(nn.Module):
@@ -66,8 +107,16 @@ class DecoderLayer(nn.Module):
         return x + self.dropout(self.feedforward(x)), weights
 
 
+@register(
+    "transformer",
+    summary="Attention alone: an encoder and a decoder for texts from texts, the encoder for "
+    "classes of texts",
+    source="Vaswani et al. 2017, Attention is all you need, §3",
+    tasks=("sequence-to-sequence", "text-classification"),
+    hyperparameters=TransformerHyperparameters,
+)
 class Transformer(nn.Module):
-    """An encoder and a decoder; 411 232 parameters for 200 ids to 32, E 96, two layers each.
+    """An encoder and a decoder; 424 352 parameters for 200 ids to 32, E 96, two layers each.
 
     Shape:
         source: (N, S) int64, ids of tokens, 0 after a text's end.
@@ -119,6 +168,23 @@ class Transformer(nn.Module):
             nn.init.normal_(table.weight, std=0.05)
         with torch.no_grad():
             self.embedding.weight[PADDING] = self.target_embedding.weight[PADDING] = 0.0
+
+    @classmethod
+    def build(cls, hyperparameters: TransformerHyperparameters, dataset: DatasetInfo) -> nn.Module:
+        chosen = {
+            "embed_dim": hyperparameters.embed_dim,
+            "num_heads": hyperparameters.num_heads,
+            "layers": hyperparameters.layers,
+            "feedforward_dim": hyperparameters.feedforward_dim,
+            "max_source": hyperparameters.max_tokens,
+        }
+        ids, dropout = source_vocabulary(dataset).size, hyperparameters.dropout
+        if dataset.task == "text-classification":
+            classes = len(dataset.class_labels)
+            return TransformerEncoder(ids, classes, dropout=dropout, **chosen)
+        # Before the first token there is the mark of the begin.
+        most, target = 1 + hyperparameters.max_target_tokens, target_vocabulary(dataset).size
+        return cls(ids, target, dropout=dropout, max_target=most, **chosen)
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -189,7 +255,8 @@ class Transformer(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """The encoder alone, as a classifier of texts: the mean of what its places say, read out.
+    """The encoder alone, and a read-out of the mean of what its places say; 274 151 parameters for
+    200 ids and 71 classes.
 
     Shape:
         input:  (N, T) int64, ids of tokens, 0 after a text's end.
