@@ -61,7 +61,7 @@ def attacked_head(manifest: Manifest, model: onnx.ModelProto, output_name: str) 
     head = explained_head(manifest, output_name)
     if manifest.task == "regression":
         raise Unsupported(f"{_label(manifest)} is a regression; attacks need classes")
-    producer = next((n for n in model.graph.node if head.name in n.output), None)
+    producer = _producer(model, head.name)
     if producer is not None and producer.op_type == "Softmax":
         return Head(producer.input[0], "logit")
     if head.space == "probability" or (producer is not None and producer.op_type == "Sigmoid"):
@@ -106,17 +106,33 @@ def cut(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
 
 
 def embedding(model: onnx.ModelProto, tokens: str) -> str:
-    """The first float tensor that is looked up by the numbers of an input; "" without one."""
+    """The first float tensor that is looked up by the numbers of an input; "" without one.
+
+    A Gather from a table, or the product of a table with a one-hot row for each token, which is
+    how JAX and older exporters look up.
+    """
     tables = {t.name for t in model.graph.initializer if t.data_type in _FLOAT_TYPES}
-    derived = {tokens}
+    derived, one_hot = {tokens}, set[str]()
     for node in model.graph.node:
-        if node.op_type == "Gather" and node.input[0] in tables and node.input[1] in derived:
+        first = node.input[0] if node.input else ""
+        if node.op_type == "Gather" and first in tables and node.input[1] in derived:
             return str(node.output[0])
-        if node.op_type in ("Cast", "Identity", "Clip", "Max", "Min", "Where", "Unsqueeze"):
+        if node.op_type == "MatMul" and first in one_hot and node.input[1] in tables:
+            return str(node.output[0])
+        if node.op_type in ("Equal", "OneHot") and derived.intersection(node.input):
+            one_hot.update(node.output)
+        elif node.op_type in _KEEP_TOKENS:
             derived.update(node.output if derived.intersection(node.input) else ())
+            one_hot.update(node.output if one_hot.intersection(node.input) else ())
     return ""
 
 
+_KEEP_TOKENS = frozenset(
+    {
+        *("Cast", "Identity", "Clip", "Max", "Min", "Where"),
+        *("Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose"),
+    }
+)
 _FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _FOLLOWS_CONVOLUTION = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu"})
 
@@ -139,6 +155,15 @@ def _space(manifest: Manifest, name: str) -> Space:
     if "probabilit" in told:
         return "probability"
     return "value"
+
+
+def _producer(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto | None:
+    """The node that computes a tensor, behind those that hand it on as it is."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    node = producers.get(tensor)
+    while node is not None and node.op_type in ("Identity", "Cast", "Dropout"):
+        node = producers.get(node.input[0])
+    return node
 
 
 def _label(manifest: Manifest) -> str:

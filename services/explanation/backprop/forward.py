@@ -25,6 +25,7 @@ from services.explanation.backprop.lowering import (
     key_of,
 )
 from services.explanation.backprop.operation import refuse
+from services.explanation.backprop.traditional import spell_out
 from services.explanation.backprop.values import Builder, Dim, Shape, Value
 from wintergarden.errors import InvalidArgument, Unsupported
 
@@ -41,7 +42,7 @@ class ForwardGraph:
     """A private copy of a model with what is known about each of its tensors."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = _infer(_lift(inline_local_functions(model)))
+        self.model = _infer(spell_out(_lift(inline_local_functions(model))))
         self._index()
 
     def fold(self) -> None:

@@ -293,7 +293,7 @@ def test_deep_shap_of_tokens_adds_up_and_is_the_rescale_rule(reader) -> None:
 
 def test_layers_behind_tokens_have_their_conductance(reader) -> None:
     tokens = np.array([[1, 5, 4], [2, 2, 3]])
-    query = ExplainQuery(rows=tokens, targets=(1,), layer="hidden")
+    query = ExplainQuery(rows=tokens, targets=(1,), layer="bent")
     ours = explain(attribution("layer_conductance").run, reader, query)
     assert ours.attributions.shape == (2, 3)
     # The logits are a line in this layer, so that each unit's part is its value times its weight.
@@ -315,7 +315,7 @@ def test_grad_cam_of_tokens_needs_maps_over_them(reader) -> None:
     tokens = np.array([[1, 5, 4]])
     for layer, error, match in (
         ("", InvalidArgument, "has no convolution; name a layer"),
-        ("hidden", Unsupported, r"needs channels and places: name a layer \[N, C, T\]"),
+        ("bent", Unsupported, r"needs channels and places: name a layer \[N, C, T\]"),
     ):
         with pytest.raises(error, match=match):
             explain(attribution("grad_cam").run, reader, ExplainQuery(tokens, layer=layer))
