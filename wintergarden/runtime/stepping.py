@@ -68,6 +68,8 @@ class Stepper:
         self._shapes = tuple(specs[name].shape[1:] for name, _ in self._names)
         self._dtypes = tuple(dtype_of(specs[name].datatype, name) for name, _ in self._names)
         self.max_rows = max_rows
+        self.rows = 0
+        self._turn = 0  # which of the two buffers is read
         self.width = self._try()
         self.release()
 
@@ -132,8 +134,7 @@ class Stepper:
 
     def release(self) -> None:
         """Forget every row, and give the memory back."""
-        self.rows: int = 0
-        self._turn: int = 0
+        self.rows = self._turn = 0
         self._allocate(0)
 
     def _grow(self) -> None:
