@@ -149,13 +149,15 @@ def _joined(parts: Sequence[Explanation], order: Array) -> Explanation:
         joined = np.concatenate(arrays)
         return joined[order] if len(joined) == len(order) else joined
 
-    names = (
-        "targets", "outputs", "attributions", "player_values", "standard_errors", "base_values",
-        "efficiency_gaps",
-    )  # fmt: skip
     return replace(
         parts[0],
-        **{name: together(name) for name in names},
+        targets=together("targets"),
+        outputs=together("outputs"),
+        attributions=together("attributions"),
+        player_values=together("player_values"),
+        standard_errors=together("standard_errors"),
+        base_values=together("base_values"),
+        efficiency_gaps=together("efficiency_gaps"),
         evaluations=sum(part.evaluations for part in parts),
         is_exact=all(part.is_exact for part in parts),
     )

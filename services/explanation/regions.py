@@ -96,7 +96,7 @@ def pooled(model: onnx.ModelProto, output: str, rank: int) -> onnx.ModelProto:
     weighed, name = f"{output}.weighed", pooled_name(output)
     graph.node.append(helper.make_node("Mul", [output, SHARES], [weighed]))
     if opset >= 13:  # axes became an input
-        graph.initializer.append(numpy_helper.from_array(np.int64(axes), f"{name}.axes"))
+        graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), f"{name}.axes"))
         total = helper.make_node("ReduceSum", [weighed, f"{name}.axes"], [name], keepdims=0)
     else:
         total = helper.make_node("ReduceSum", [weighed], [name], axes=axes, keepdims=0)

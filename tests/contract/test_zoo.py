@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,9 +81,18 @@ def untrained(name: str, dataset: Dataset, values: Mapping[str, Any] | None = No
     return trained
 
 
-def small(case: str) -> Trained:
+@cache
+def prepared(case: str) -> Trained:
+    """Once for all tests, for it is the data that take the time: texts get their vocabulary."""
     name, dataset, values = CASES[case]
     return untrained(name, loaded(dataset), values)
+
+
+def small(case: str) -> Trained:
+    """With a network of its own, so that no test sees what another did to it."""
+    made = prepared(case)
+    torch.manual_seed(0)
+    return replace(made, network=deepcopy(made.network), task=deepcopy(made.task))
 
 
 def answers(trained: Trained, inputs: Any) -> Tensor:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.dataset import Array, Task
+from trainer.data.dataset import Array
 from trainer.preparation.limits import MAX_CLASSES, MAX_NAME_CHARACTERS
 from wintergarden.errors import InvalidArgument
+from wintergarden.store.dataset_manifest import Task
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 MAX_MASK_CLASSES = 256
@@ -77,8 +78,9 @@ class Examples:
 
     def having(self, index: int) -> Array:
         """(N,) whether an example is of a class, or has pixels of it."""
-        found: Array = self.labels == index
-        return found if self.is_stratified else found.any(axis=tuple(range(1, found.ndim)))
+        found = np.asarray(self.labels == index)
+        having: Array = np.logical_or.reduce(found.reshape(len(self), -1), axis=1)
+        return having
 
     def take(self, indices: Array) -> Examples:
         """Those examples only, in that order."""

@@ -69,7 +69,7 @@ def analyse(
         names = models or sorted({e.name for e in client.index() if e.state == "READY"})
         if not names:
             raise InvalidArgument("no model is served; `wintergarden train lenet5 mnist-5k`")
-        measured = []
+        measured: list[Measured] = []
         for name in names:
             with waiting(f"measuring {name}", quiet=as_json):
                 measured += _measure(client, name, sweep, seconds)
