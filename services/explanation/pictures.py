@@ -25,6 +25,9 @@ from wintergarden.text import PADDING, Vocabulary
 
 MAX_PICTURES = 16
 _GRADIENTS = frozenset({"saliency", "smooth_grad", "guided_backprop", "deconvnet"})
+_WRITING = frozenset({"language-modelling", "sequence-to-sequence", "captioning"})
+"""Tasks whose classes are tokens."""
+
 _SIZES = {"linf": "largest change of any element (L∞)", "l2": "length of the change (L2)"}
 _SYMBOLS = {"linf": "(L∞)", "l2": "(L2)"}
 _DIGEST_SHOWN = 12
@@ -258,9 +261,12 @@ def _step(answer: Adversarial) -> str:
 
 
 def class_label(manifest: Manifest, index: int) -> str:
-    """What the class is called, in few words, or its number."""
-    labels = manifest.class_labels
+    """What the class or the token is called, in few words, or its number."""
+    labels, tokens = manifest.class_labels, manifest.target_vocabulary or manifest.vocabulary
     text = labels[index] if index < len(labels) else ""
+    if manifest.task in _WRITING and tokens is not None:
+        vocabulary = Vocabulary.from_fields(tokens.model_dump())
+        text = vocabulary.decode([index])[0] if index < vocabulary.size else ""
     return shorten(text, _LABEL_SHOWN, placeholder="…") or str(index)
 
 

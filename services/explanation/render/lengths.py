@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 
 from services.explanation.render.style import (
     BAD,
@@ -64,11 +64,12 @@ def growths(models: Sequence[Growth], caption: Caption) -> bytes:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks(lengths, [str(length) for length in lengths])
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.margins(0.08, 0.15)
     left.yaxis.set_major_formatter(EngFormatter(sep=" "))
-    for axis_formatter in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
-        axis_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if left.lines:
         left.legend(frameon=False, fontsize=9, loc="upper left")
     return to_png(sheet)

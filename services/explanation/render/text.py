@@ -114,14 +114,21 @@ def _drawn(cell: _Cell, token: str, value: float, colour: str, is_marked: bool) 
     left, top = _LEFT + cell.column * _CELL, _TOP + cell.line * _LINE
     wide = cell.columns * _CELL
     frame = f' stroke="{INK}" stroke-width="1.5"' if is_marked else ""
+    ink = PAPER if _is_dark(colour) else INK
     yield (
         f"<g><title>{escape(_shown(token))}: {value:+.4g}</title>"
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{_LINE - 3:.0f}" '
         f'fill="{colour}"{frame}/>'
         f'<text x="{left + wide / 2:.1f}" y="{top + 16.5:.1f}" font-family="monospace" '
-        f'font-size="15" fill="{INK}" text-anchor="middle" xml:space="preserve">'
+        f'font-size="15" fill="{ink}" text-anchor="middle" xml:space="preserve">'
         f"{escape(_shown(token))}</text></g>"
     )
+
+
+def _is_dark(colour: str) -> bool:
+    """By Rec. 601's luma."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 110
 
 
 def _colour_bar(top: float, limit: float, legend: str) -> Iterator[str]:
