@@ -16,6 +16,7 @@ from wintergarden.cli import (
     demo,
     doctor,
     explain,
+    generate,
     infer,
     jobs,
     models,
@@ -63,6 +64,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_GROW)
 app.add_typer(models.app, name="models", rich_help_panel=_GROW)
 app.command(rich_help_panel=_GROW)(tune.tune)
 app.command(rich_help_panel=_LOOK)(infer.infer)
+app.command(rich_help_panel=_LOOK)(generate.generate)
 app.command(rich_help_panel=_LOOK)(explain.explain)
 app.command(rich_help_panel=_LOOK)(attack.attack)
 app.command(rich_help_panel=_LOOK)(attack.robustness)

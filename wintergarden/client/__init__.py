@@ -10,6 +10,7 @@ from wintergarden.client.blocking import Client, JobHandle, connect
 from wintergarden.client.datasets import DatasetDescription, PreparationOptions, StoredDataset
 from wintergarden.client.explanation import Explanation, Method
 from wintergarden.client.explanation_jobs import JobOptions, JobResult
+from wintergarden.client.generation import Piece, SamplingOptions
 from wintergarden.client.inference import IndexEntry, ModelMetadata, TensorInfo
 from wintergarden.client.jobs import (
     CheckpointKept,
@@ -58,9 +59,11 @@ __all__ = [
     "ModelVersion",
     "Picture",
     "PictureShown",
+    "Piece",
     "PreparationOptions",
     "Progressed",
     "Robustness",
+    "SamplingOptions",
     "SearchOptions",
     "ServerFault",
     "StateChanged",

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
@@ -19,6 +19,7 @@ from wintergarden.client import (
     datasets,
     explanation,
     explanation_jobs,
+    generation,
     inference,
     jobs,
     models,
@@ -27,6 +28,7 @@ from wintergarden.client import (
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.explanation_jobs import JobResult
+from wintergarden.client.generation import Piece, SamplingOptions
 from wintergarden.client.jobs import Event, Job, JobState, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
@@ -239,6 +241,45 @@ class AsyncClient:
         """Queue a search of hyperparameters; see `wintergarden.client.training.search`."""
         flow = training.search(architecture, dataset, space, hyperparameters, **options)
         return AsyncJobHandle(self, await self._run(flow))
+
+    async def generate(
+        self,
+        model: str,
+        prompt: str | Sequence[int] = "",
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> AsyncIterator[Piece]:
+        """Have a language model go on with a text, token by token; see `Client.generate`.
+
+        async for piece in wintergarden.generate("lstm-python-source", "def main("):
+            print(piece.text, end="", flush=True)
+        """
+        name = await self._run(generation.writer(model, version=version))
+        request = generation.request(name, prompt, version, options)
+        patience = Patience(self._retry_for_s)
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        has_begun = False
+        while True:
+            stream = self._stubs[generation.STREAM](
+                iter([request]),
+                timeout=None if give_up_at is None else give_up_at - time.monotonic(),
+                metadata=(*self._stubs.metadata, *generation.METADATA),
+            )
+            try:
+                async for response in stream:
+                    has_begun = True
+                    yield generation.read(response)
+            except grpc.RpcError as exc:
+                error = from_rpc_error(exc)
+                if has_begun:
+                    raise error from exc
+                await asyncio.sleep(patience.delay_s(error))
+            else:
+                return
+            finally:
+                stream.cancel()
 
     async def close(self) -> None:
         await self._stubs.channel.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
@@ -18,6 +18,7 @@ from wintergarden.client import (
     datasets,
     explanation,
     explanation_jobs,
+    generation,
     inference,
     jobs,
     models,
@@ -26,6 +27,7 @@ from wintergarden.client import (
 from wintergarden.client.call import Call, Flow, Pause
 from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
 from wintergarden.client.explanation_jobs import JobResult
+from wintergarden.client.generation import Piece, SamplingOptions
 from wintergarden.client.jobs import Event, Job, JobState, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
@@ -242,6 +244,38 @@ class Client:
         flow = training.search(architecture, dataset, space, hyperparameters, **options)
         return JobHandle(self, self._run(flow))
 
+    def generate(
+        self,
+        model: str,
+        prompt: str | Sequence[int] = "",
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Iterator[Piece]:
+        """Have a language model go on with a text, token by token as it writes.
+
+            for piece in wintergarden.generate("lstm-python-source", "def main(", seed=1):
+                print(piece.text, end="", flush=True)
+
+        Whoever stops reading stops the writing (`close` of the iterator does it at once).
+
+        Args:
+            model: its name, or that of the family whose step graph writes.
+            prompt: to go on with; a text, or ids of the model's vocabulary.
+            version: 0 is the latest.
+            timeout_s: for the whole text; DeadlineExceeded is raised after it.
+            **options: see `SamplingOptions`.
+
+        Raises:
+            InvalidArgument: an option or the prompt is not what the model takes.
+            NotFound: no such model or version.
+            Overloaded: too many texts wait already; `retry_after_s` says when to come again.
+            Unsupported: the model writes no texts.
+        """
+        name = self._run(generation.writer(model, version=version))
+        return self._generate(generation.request(name, prompt, version, options), timeout_s)
+
     def close(self) -> None:
         self._stubs.channel.close()
 
@@ -297,6 +331,30 @@ class Client:
                 if call.is_memorable:
                     self._memory[call.key] = response
                 return response
+
+    def _generate(self, request: Message, timeout_s: float | None) -> Iterator[Piece]:
+        patience = Patience(self._retry_for_s)
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        has_begun = False
+        while True:
+            stream = self._stubs[generation.STREAM](
+                iter([request]),
+                timeout=None if give_up_at is None else give_up_at - time.monotonic(),
+                metadata=(*self._stubs.metadata, *generation.METADATA),
+            )
+            try:
+                for response in stream:
+                    has_begun = True
+                    yield generation.read(response)
+            except grpc.RpcError as exc:
+                error = from_rpc_error(exc)
+                if has_begun:
+                    raise error from exc
+                time.sleep(patience.delay_s(error))
+            else:
+                return
+            finally:
+                stream.cancel()
 
     def _watch(self, watching: Watching, timeout_s: float | None) -> Iterator[Event]:
         patience = Patience(max(self._retry_for_s, 60.0))

@@ -37,10 +37,9 @@ class Stubs:
     def __getitem__(self, method: Method) -> Any:
         stub = self._stubs.get(method.path)
         if stub is None:
-            make = (
-                self.channel.unary_stream
-                if method.is_server_streaming
-                else self.channel.unary_unary
+            make = getattr(
+                self.channel,
+                f"{_kind(method.is_client_streaming)}_{_kind(method.is_server_streaming)}",
             )
             stub = self._stubs[method.path] = make(
                 method.path,
@@ -48,3 +47,7 @@ class Stubs:
                 response_deserializer=method.response.FromString,
             )
         return stub
+
+
+def _kind(is_streaming: bool) -> str:
+    return "stream" if is_streaming else "unary"

@@ -45,6 +45,7 @@ COMMANDS = [
     ["models", "delete"],
     ["models", "label"],
     ["infer"],
+    ["generate"],
     ["explain"],
     ["attack"],
     ["robustness"],
