@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from services.explanation import gradient_methods as by
 from services.explanation import layer_methods as within
-from services.explanation.explain import Attribution, by_kernel_shap
+from services.explanation.explain import Attribution
 from services.explanation.gradient_task import Run, attribution_of
 from services.explanation.method import Method
 from services.explanation.parameters import Parameter
+from services.explanation.shapley import by_kernel_shap
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from services.explanation.arrays import Array, is_channels_last
-from services.explanation.attributions.game import Game
-from services.explanation.attributions.kernel_shap import coalition_budget, kernel_shap
-from services.explanation.attributions.players import Players
-from services.explanation.background import choose_background
+from services.explanation.arrays import Array
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
 from services.explanation.parameters import Numbers
@@ -22,9 +18,6 @@ from wintergarden.store import Manifest
 
 MAX_EVALUATIONS = 20_000_000
 """Model rows of one request; a bound for those who set no deadline."""
-
-SMALL_IMAGE = 100
-GRID = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +131,10 @@ def _over_places(
         outputs = there.outputs(rows, pooled)
         parts.append(method(there, replace(query, rows=rows), pooled, outputs, targets[group]))
     order = np.argsort(np.concatenate(groups))
-    return replace(_joined(parts, order), head=head, rows=query.rows, regions=masks)
+    return replace(joined(parts, order), head=head, rows=query.rows, regions=masks)
 
 
-def _joined(parts: Sequence[Explanation], order: Array) -> Explanation:
+def joined(parts: Sequence[Explanation], order: Array) -> Explanation:
     """One answer of several; `order` brings their rows into that of the request."""
 
     def together(name: str) -> Array:
@@ -161,60 +154,3 @@ def _joined(parts: Sequence[Explanation], order: Array) -> Explanation:
         evaluations=sum(part.evaluations for part in parts),
         is_exact=all(part.is_exact for part in parts),
     )
-
-
-def by_kernel_shap(
-    subject: Subject, query: ExplainQuery, head: Head, outputs: Array, targets: Array
-) -> Explanation:
-    """Values of players, with their errors."""
-    if query.seed < 0:
-        raise InvalidArgument(f"seed={query.seed}: 0 or above", "seed")
-    players = _players(query.players, query.rows.shape[1:])
-    background = choose_background(subject, query.background, query.background_summary)
-    coalitions = coalition_budget(players.count, len(background.rows), query.max_evaluations)
-    total = coalitions * len(background.rows) * len(query.rows)
-    if total > MAX_EVALUATIONS:
-        raise InvalidArgument(
-            f"{len(query.rows)} rows × {coalitions} coalitions × {len(background.rows)} background "
-            f"rows are {total} evaluations; {MAX_EVALUATIONS} are allowed in one request",
-            "max_evaluations",
-        )
-    game = Game(lambda rows: subject.outputs(rows, head), players, background.rows)
-    answer = kernel_shap(
-        game,
-        query.rows,
-        targets=targets,
-        max_evaluations=query.max_evaluations,
-        seed=query.seed,
-    )
-    values = answer.values[..., 0]
-    return Explanation(
-        manifest=subject.manifest,
-        method="kernel_shap",
-        head=head,
-        rows=query.rows,
-        targets=targets,
-        outputs=answer.outputs[:, 0],
-        attributions=players.to_elements(values),
-        player_values=values,
-        standard_errors=answer.standard_errors[..., 0],
-        base_values=answer.base_values[:, 0],
-        efficiency_gaps=answer.efficiency_gaps[:, 0],
-        evaluations=answer.evaluations + len(query.rows),
-        seed=query.seed,
-        is_exact=answer.is_exact,
-        background=background.description,
-    )
-
-
-def _players(choice: str | tuple[int, int] | Array, shape: tuple[int, ...]) -> Players:
-    if isinstance(choice, np.ndarray):
-        return Players.mask(choice, shape)
-    if isinstance(choice, tuple):
-        return Players.grid(shape, *choice)
-    if choice == "features" or len(shape) not in (2, 3):
-        return Players.features(shape)
-    height, width = shape[:2] if is_channels_last(shape) else shape[-2:]
-    if height * width <= SMALL_IMAGE:
-        return Players.grid(shape, height, width)
-    return Players.grid(shape, min(GRID, height), min(GRID, width))

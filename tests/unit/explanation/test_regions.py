@@ -22,7 +22,7 @@ from services.explanation.methods import attribution
 from services.explanation.pictures import explanation_pictures
 from services.explanation.regions import Region
 from services.explanation.subject import Subject, Subjects
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import InvalidArgument, InvalidTensor
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.store import ManifestFields, ModelStore, TensorInfo, open_store
 from wintergarden.store.manifest import VocabularyInfo
@@ -278,6 +278,29 @@ def test_a_sequence_is_explained_where_one_says(texts: Subject) -> None:
     assert (found.attributions != 0).tolist() == 2 * [[True, True, False, False]]
     np.testing.assert_allclose(found.attributions.sum(1), found.outputs - found.base_values,
                                atol=1e-3)  # fmt: skip
+
+
+def test_each_token_plays_against_the_unknown_one(texts: Subject) -> None:
+    """The tagger is linear: a token's Shapley value is what it adds over the unknown token."""
+    found = answer(texts, "kernel_shap", TOKENS, targets=(1,))
+    alone = answer(texts, "kernel_shap", TOKENS[1:, :2], targets=(1,))
+    np.testing.assert_allclose(found.player_values[1, :2], alone.player_values[0], atol=1e-6)
+    assert found.player_values[1, 2:].tolist() == [0, 0]
+    assert np.abs(found.efficiency_gaps).max() < 1e-6
+    assert found.is_exact
+    for row, ids in enumerate(TOKENS):
+        for place in np.flatnonzero(ids):
+            changed = ids.copy()
+            changed[place] = 1
+            other = answer(texts, "saliency", changed[None], targets=(1,)).outputs[0]
+            assert found.player_values[row, place] == pytest.approx(
+                found.outputs[row] - other, abs=1e-5
+            )
+
+
+def test_a_background_of_another_length_is_refused(texts: Subject) -> None:
+    with pytest.raises(InvalidTensor, match=r"of shape \[3\] for rows of \[4\]"):
+        answer(texts, "kernel_shap", TOKENS, background=np.ones((1, 3), np.int64))
 
 
 def test_the_picture_of_a_text_is_its_tokens(texts: Subject) -> None:
