@@ -25,7 +25,7 @@ MAX_JOB_ROWS = 10_000
 _KINDS = {"explain": "attribution", "attack": "attack", "robustness": "attack"}
 _log = structlog.get_logger(__name__)
 
-_LONG_FIELDS = ("input", "background", "players", "targets", "labels")
+_LONG_FIELDS = ("input", "background", "players", "targets", "labels", "context")
 
 
 class ExplanationServicer:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from services.explanation.arrays import Array
 from services.explanation.heads import Head
-from services.explanation.inputs import check_classes, check_rows
+from services.explanation.inputs import check_classes, check_context, check_rows
 from services.explanation.parameters import Numbers
 from services.explanation.regions import Region, choose, class_axis, shares_of
 from services.explanation.subject import Subject
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import InvalidArgument, InvalidTensor
 from wintergarden.store import Manifest
 
 MAX_EVALUATIONS = 20_000_000
@@ -37,6 +37,7 @@ class ExplainQuery:
         parameters: Of the method, every one of them (`parameters.settle`).
         layer: An inner tensor, for methods that look at one.
         region: Where an output that has places is explained; see `regions`.
+        context: Of a model with several inputs all but the explained one, [N, …] each.
     """
 
     rows: Array
@@ -51,6 +52,7 @@ class ExplainQuery:
     parameters: Numbers = field(default_factory=dict)
     layer: str = ""
     region: Region = ""
+    context: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,38 @@ def explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Expla
     Raises:
         InvalidArgument: naming the field, what was got and what is allowed.
     """
+    if query.context or len(subject.manifest.inputs) > 1:
+        return _in_context(method, subject, query)
+    return _explain(method, subject, query)
+
+
+def _in_context(method: Attribution, subject: Subject, query: ExplainQuery) -> Explanation:
+    """Row by row: whatever a method makes of a row, its context stays."""
+    names = [tensor.name for tensor in subject.manifest.inputs]
+    name = query.input_name or names[0]
+    if name not in names:
+        raise InvalidTensor(f"{subject.label} has the inputs {', '.join(names)}, got '{name}'")
+    count = len(query.rows)
+    context = check_context(subject, name, query.context, count)
+    if len(query.targets) not in (0, 1, count):
+        raise InvalidArgument(
+            f"{len(query.targets)} targets for {count} rows; give one for each, or one for all",
+            "targets",
+        )
+    parts = []
+    for row in range(count):
+        targets = query.targets if len(query.targets) < 2 else query.targets[row : row + 1]
+        alone = replace(
+            query, rows=query.rows[row : row + 1], input_name=name, targets=targets, context={}
+        )
+        there = subject.explaining(name, {n: a[row : row + 1] for n, a in context.items()})
+        parts.append(_explain(method, there, alone))
+    together = joined(parts, np.arange(count))
+    regions = [part.regions for part in parts if part.regions is not None]
+    return replace(together, rows=query.rows, regions=np.concatenate(regions) if regions else None)
+
+
+def _explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Explanation:
     rows = check_rows(subject, query.rows, query.input_name)
     head = subject.head(query.output_name)
     answers = subject.answers(rows, head)

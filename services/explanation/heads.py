@@ -150,7 +150,7 @@ def last_feature_maps(model: onnx.ModelProto) -> str:
 def _space(manifest: Manifest, name: str) -> Space:
     output = next(o for o in manifest.outputs if o.name == name)
     told = f"{name} {output.meaning}".lower()
-    if "logit" in told or "log-probability" in told:
+    if "logit" in told or "log-probability" in told or "log_probabilit" in told:
         return "logit"
     if "probabilit" in told:
         return "probability"

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from services.explanation.arrays import Array
 from services.explanation.subject import Subject
-from wintergarden.errors import InvalidArgument, InvalidTensor
+from wintergarden.errors import InvalidArgument, InvalidTensor, Unsupported
 from wintergarden.wire.tensors import datatype_of
 
 MAX_ROWS = 1000
+
+
+def check_context(
+    subject: Subject, name: str, context: Mapping[str, Array], rows: int
+) -> dict[str, Array]:
+    """What goes with the rows of one input of several: each of the others, [N, …].
+
+    Raises:
+        InvalidTensor: an input that the model does not have, or not as it takes it.
+        Unsupported: one is missing.
+    """
+    others = {tensor.name: tensor for tensor in subject.manifest.inputs if tensor.name != name}
+    names = ", ".join(tensor.name for tensor in subject.manifest.inputs)
+    if unknown := sorted(set(context) - set(others)):
+        raise InvalidTensor(
+            f"context '{unknown[0]}': {subject.label} has the inputs {names}, and '{name}' is "
+            "explained",
+            "context",
+        )
+    if missing := [tensor for tensor in others if tensor not in context]:
+        raise Unsupported(
+            f"{subject.label} has the inputs {names}; explained is '{name}', so send "
+            f"{', '.join(missing)} as the context"
+        )
+    for tensor in others.values():
+        given, wanted = context[tensor.name], f"{tensor.datatype} {list(tensor.shape)}"
+        got = datatype_of(given.dtype)
+        if got != tensor.datatype or not _fits(given.shape, tensor.shape) or len(given) != rows:
+            raise InvalidTensor(
+                f"context '{tensor.name}' must be {wanted} with {rows} rows, got {got} "
+                f"{list(given.shape)}",
+                "context",
+            )
+    return dict(context)
 
 
 def check_rows(subject: Subject, rows: Array, name: str = "", field: str = "input") -> Array:

@@ -148,7 +148,8 @@ def _text_picture(answer: Explanation, row: int, vocabulary: Vocabulary) -> byte
     ids = answer.rows[row]
     length = max(1, int(np.flatnonzero(ids != PADDING).max(initial=0)) + 1)
     region = None if answer.regions is None else answer.regions[row]
-    marked = region[:length].tolist() if region is not None and region.shape == ids.shape else ()
+    is_own = len(answer.manifest.inputs) == 1 and region is not None and region.shape == ids.shape
+    marked = region[:length].tolist() if region is not None and is_own else ()
     return text_map(
         vocabulary.decode(ids[:length].tolist()),
         answer.attributions[row, :length],

@@ -30,6 +30,7 @@ def explain_query(request: pb.ExplainRequest, rows: Array | None = None) -> Expl
         parameters=settle(method.name, method.parameters, request.parameters),
         layer=request.layer,
         region=_region(request),
+        context={t.name: tensors.from_message(t, "context") for t in request.context},
     )
 
 

@@ -44,7 +44,8 @@ class Subject:
 
     Attributes:
         manifest: What the version says about itself.
-        input: The one input that is explained and attacked.
+        input: The one input that is explained and attacked; of several the first, or another by
+            `explaining`.
         label: What messages call it.
     """
 
@@ -57,9 +58,6 @@ class Subject:
     ) -> None:
         self.manifest: Manifest = artefact.manifest
         self.label = f"model '{self.manifest.model}' version {self.manifest.version}"
-        if len(self.manifest.inputs) != 1:
-            names = ", ".join(i.name for i in self.manifest.inputs)
-            raise Unsupported(f"{self.label} has the inputs {names}; explained are models of one")
         self.input: TensorInfo = self.manifest.inputs[0]
         self._artefact = artefact
         self._cache = cache
@@ -67,8 +65,21 @@ class Subject:
         self._checkpoint = checkpoint
         self._entry = self.input.name
         self._tokens: Array | None = None
+        self._context: dict[str, Array] = {}
         self._pooled: tuple[str, int] | None = None
         self._shares: Array | None = None
+
+    def explaining(self, name: str, context: Mapping[str, Array]) -> Self:
+        """The same model as a function of one of its inputs, the others being what they are.
+
+        Args:
+            name: Of that input.
+            context: One row [1, …] of each other input, whatever the rows of that one are.
+        """
+        view = copy.copy(self)
+        view.input = next(tensor for tensor in self.manifest.inputs if tensor.name == name)
+        view._entry, view._context = name, dict(context)
+        return view
 
     def seen_from(self, layer: str, tokens: Array) -> Subject:
         """The same model from an inner tensor on: rows are then values of that tensor.
@@ -222,10 +233,19 @@ class Subject:
 
     def _feeds(self, rows: Array) -> dict[str, Array]:
         """Rows of the entry, and the tokens that go with each of them."""
-        if self._tokens is None:
-            return {self._entry: rows}
-        tokens = np.concatenate([self._tokens] * (len(rows) // len(self._tokens)))
-        return {self._entry: rows, self.input.name: tokens}
+        feeds = {self._entry: rows}
+        if self._tokens is not None:
+            repeats = len(rows) // len(self._tokens)
+            feeds[self.input.name] = np.concatenate([self._tokens] * repeats)
+        for name, row in self._context.items():
+            feeds[name] = np.broadcast_to(row, (len(rows), *row.shape[1:]))
+        if missing := {t.name for t in self.manifest.inputs} - {self.input.name, *self._context}:
+            raise Unsupported(
+                f"{self.label} has the inputs {', '.join(t.name for t in self.manifest.inputs)}; "
+                f"explained is one of them, and the others, {', '.join(sorted(missing))}, go with "
+                "the request as its context"
+            )
+        return feeds
 
     def _run(
         self, session: Session, feeds: Mapping[str, Array], outputs: Sequence[str]
@@ -236,7 +256,7 @@ class Subject:
         parts, start = [], 0
         for batch in self._batches(rows):
             stop = start + len(batch)
-            mine = {name: array[start:stop] for name, array in feeds.items()}
+            mine = {n: np.ascontiguousarray(array[start:stop]) for n, array in feeds.items()}
             parts.append(session.run({**mine, **fixed}, outputs))
             start = stop
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

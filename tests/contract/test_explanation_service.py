@@ -488,8 +488,12 @@ def test_what_a_model_cannot_do_is_said_with_the_way_out(room: Room) -> None:
         room.client.explain("opaque", x, "saliency")
     answer = room.client.explain("opaque", x, players=(2, 2), background=np.zeros((1, 4, 4)))
     assert abs(answer.efficiency_gaps[0]) < 1e-6
-    with pytest.raises(Unsupported, match="has the inputs a, b; explained are models of one"):
+    with pytest.raises(Unsupported, match="has the inputs a, b; explained is 'a', so send b as"):
         room.client.explain("two-inputs", X)
+    more = room.client.explain("two-inputs", X, "saliency", targets=[2], context={"b": 2 * X})
+    assert more.outputs == pytest.approx(3 * X[:, 2])
+    with pytest.raises(Unsupported, match="has the inputs a, b; explained is one of them"):
+        room.client.attack("two-inputs", X, epsilon=0.1)
 
 
 def test_an_input_by_another_name(room: Room) -> None:

@@ -73,6 +73,10 @@ def explain(
         typer.Option(help="Inner tensor for grad_cam and conductances; default: the last map."),
     ] = "",
     region: RegionText = "",
+    input_name: Annotated[
+        str,
+        typer.Option("--input", help="Of several inputs in a .npz file the explained one."),
+    ] = "",
     version: Version = 0,
     invert: Invert = False,
     pictures: PicturesDirectory = None,
@@ -126,10 +130,13 @@ def explain(
                 "see --help"
             )
         described = client.models.describe(model, version=version)
-        given = None
+        given, context = None, {}
         if chosen is None:
-            inputs = given_inputs(path, text, described.manifest, invert=invert)
-            given = next(iter(inputs.values()))
+            context = given_inputs(path, text, described.manifest, invert=invert)
+            input_name = input_name or described.manifest["inputs"][0]["name"]
+            if input_name not in context:
+                raise typer.BadParameter(f"--input {input_name}: there are {', '.join(context)}")
+            given = context.pop(input_name)
         if as_job:
             handle = client.jobs.explain(
                 model,
@@ -144,6 +151,8 @@ def explain(
                 parameters=numbers,
                 layer=layer,
                 region=where,
+                input_name=input_name,
+                context=context,
                 render=pictures is not None,
                 **job_options(priority, request_id),
             )
@@ -162,6 +171,8 @@ def explain(
                 parameters=numbers,
                 layer=layer,
                 region=where,
+                input_name=input_name,
+                context=context,
                 render=pictures is not None,
                 timeout_s=timeout_s,
             )

@@ -123,6 +123,8 @@ def explain(
     parameters: Mapping[str, float] | None = None,
     layer: str = "",
     region: Region | None = None,
+    input_name: str = "",
+    context: Mapping[str, npt.ArrayLike] | None = None,
     render: bool = False,
     timeout_s: float = 300.0,
 ) -> Flow[Explanation]:
@@ -148,6 +150,8 @@ def explain(
         region: of an output with a place for each pixel or position, the places whose mean is
             explained: "everywhere", "predicted" (where the target is), a box or a mask; default:
             "predicted" for pictures, the last position for sequences.
+        input_name: of several inputs the one that `inputs` are; default: the first.
+        context: of several inputs all the others, (N, …) each.
         render: also return pictures.
         timeout_s: for the answer, retries included.
     """
@@ -166,6 +170,8 @@ def explain(
         parameters=parameters,
         layer=layer,
         region=region,
+        input_name=input_name,
+        context=context,
         render=render,
     )
     response = yield Call(_METHODS["Explain"], request, timeout_s)
@@ -206,6 +212,8 @@ def explain_request(
     parameters: Mapping[str, float] | None = None,
     layer: str = "",
     region: Region | None = None,
+    input_name: str = "",
+    context: Mapping[str, npt.ArrayLike] | None = None,
     render: bool = False,
 ) -> pb.ExplainRequest:
     """The message of `explain`; without inputs where examples of the model's own are meant."""
@@ -234,4 +242,9 @@ def explain_request(
         request.background.CopyFrom(as_tensor(background))
     if inputs is not None:
         request.input.CopyFrom(as_tensor(inputs))
+        request.input.name = input_name
+    for name, rows in (context or {}).items():
+        tensor = as_tensor(rows)
+        tensor.name = name
+        request.context.append(tensor)
     return request

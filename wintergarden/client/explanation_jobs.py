@@ -106,6 +106,8 @@ def submit_explain(
     parameters: Mapping[str, float] | None = None,
     layer: str = "",
     region: Region | None = None,
+    input_name: str = "",
+    context: Mapping[str, npt.ArrayLike] | None = None,
     render: bool = False,
     **options: Unpack[JobOptions],
 ) -> Flow[Job]:
@@ -127,6 +129,8 @@ def submit_explain(
         parameters: of the method.
         layer: inner tensor, as `explain`'s.
         region: of an output with places, as `explain`'s.
+        input_name: of several inputs the explained one, as `explain`'s.
+        context: of several inputs all the others, as `explain`'s.
         render: also draw pictures, of the first rows.
         options: see `JobOptions`.
 
@@ -152,6 +156,8 @@ def submit_explain(
             parameters=parameters,
             layer=layer,
             region=region,
+            input_name=input_name,
+            context=context,
             render=render,
         )
     )

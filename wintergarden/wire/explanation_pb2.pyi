@@ -85,7 +85,7 @@ class Region(_message.Message):
     def __init__(self, everywhere: bool = ..., predicted: bool = ..., box: _Optional[_Union[Region.Box, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary", "parameters", "layer", "region")
+    __slots__ = ("model_name", "model_version", "method", "input", "targets", "output_name", "players", "background", "max_evaluations", "seed", "render", "background_summary", "parameters", "layer", "region", "context")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class ExplainRequest(_message.Message):
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
@@ -123,7 +124,8 @@ class ExplainRequest(_message.Message):
     parameters: _containers.ScalarMap[str, float]
     layer: str
     region: Region
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ..., layer: _Optional[str] = ..., region: _Optional[_Union[Region, _Mapping]] = ...) -> None: ...
+    context: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., output_name: _Optional[str] = ..., players: _Optional[_Union[Players, _Mapping]] = ..., background: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., max_evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., render: bool = ..., background_summary: _Optional[str] = ..., parameters: _Optional[_Mapping[str, float]] = ..., layer: _Optional[str] = ..., region: _Optional[_Union[Region, _Mapping]] = ..., context: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("model", "method", "output_name", "output_space", "attributions", "player_values", "standard_errors", "targets", "base_values", "outputs", "efficiency_gaps", "evaluations", "seed", "exact", "background", "pictures", "regions")

@@ -106,6 +106,7 @@ class _Explaining:
             self._query,
             rows=self._query.rows[start:end],
             targets=_part(self._query.targets, start, end),
+            context={name: rows[start:end] for name, rows in self._query.context.items()},
         )
         answer = explain(self._method.run, self._subject, query)
         rows = len(answer.rows)
