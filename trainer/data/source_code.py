@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -64,8 +65,23 @@ def load_python_source() -> Dataset:
 
 
 def load_python_tags() -> Dataset:
-    """Pieces of files, and the tag of each of their characters."""
-    return Dataset(PYTHON_TAGS, **{name: _tagged(name) for name in WINDOWS})
+    """Pieces of files, and the tag of each of their characters.
+
+    Raises:
+        FailedPrecondition: there are too few.
+    """
+    seen: set[str] = set()
+    parts = {}
+    # What files of two parts have alike, such as licences, is the first's.
+    for name, count in WINDOWS.items():
+        texts, labels = [], []
+        for text, tagged in _tagged(name):
+            if text not in seen:
+                texts.append(text)
+                labels.append(tagged)
+        seen.update(texts)
+        parts[name] = _chosen(texts, labels, count, name)
+    return Dataset(PYTHON_TAGS, **parts)
 
 
 @cache
@@ -120,17 +136,16 @@ def windows(text: str, found: Structure) -> list[slice]:
     return pieces
 
 
-def _tagged(part: str) -> Split:
-    texts, labels = [], []
+def _tagged(part: str) -> Iterator[tuple[str, Array]]:
     for text in files(part):
-        found = structure(text)
-        if found is None:
-            continue
-        tagged = tags(found)
-        for piece in windows(text, found):
-            texts.append(text[piece])
-            labels.append(tagged[piece])
-    count = WINDOWS[part]
+        if (found := structure(text)) is not None:
+            tagged = tags(found)
+            for piece in windows(text, found):
+                yield text[piece], tagged[piece]
+
+
+def _chosen(texts: Sequence[str], labels: Sequence[Array], count: int, part: str) -> Split:
+    """So many of them, by chance but always the same."""
     if len(texts) < count:
         raise FailedPrecondition(
             f"data set {PYTHON_TAGS.name!r} needs {count} pieces in its part {part}, and there "
