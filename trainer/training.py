@@ -19,8 +19,8 @@ from trainer.data.dataset import Dataset
 from trainer.data.registry import describe, load
 from trainer.distributed import joined
 from trainer.export.charts import Chart
-from trainer.export.publish import publish
-from trainer.export.release import make_release
+from trainer.export.family import make_releases
+from trainer.export.publish import publish_family
 from trainer.order import TrainingOrder, parse_training_order
 from trainer.recipes.device import choose_device
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
@@ -100,11 +100,11 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
         control.progress("publish", EXPORT_END)
         return control.may_publish(version)
 
-    release = make_release(trained, order.model_name, order.variants, warn)
-    _show(release.charts, order, control)
+    releases = make_releases(trained, order.model_name, order.variants, warn)
+    _show(releases[-1].charts, order, control)
     manifest = when_there_is_space(
-        lambda: publish(
-            store, order.model_name, release, order.job_id, may_publish, conditions=order.promote
+        lambda: publish_family(
+            store, order.model_name, releases, order.job_id, may_publish, conditions=order.promote
         ),
         control,
         "export",

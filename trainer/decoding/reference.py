@@ -15,12 +15,18 @@ from trainer.decoding.randomness import uniform_numbers
 
 @dataclass(frozen=True)
 class Said:
-    """What was written, as `compose` describes it: (N, T), (N,), (N,), (N, T, S) or None."""
+    """What was written, as `compose` describes it: (N, T), (N,), (N,), (N, T, S) or None.
+
+    Attributes:
+        margins: (N,), by how much each row's choices were clear, at the closest; where it is next
+            to nothing, another order of the same sums may choose otherwise. None: not known.
+    """
 
     tokens: Tensor
     lengths: Tensor
     scores: Tensor
     attention: Tensor | None = None
+    margins: Tensor | None = None
 
 
 @torch.no_grad()
@@ -31,10 +37,14 @@ def translate(network: Translator, source: Tensor, marks: Marks, max_tokens: int
     token = torch.full((len(source), 1), _known(marks.begin))
     done = torch.zeros(len(source), dtype=torch.bool)
     scores, lengths = torch.zeros(len(source)), torch.zeros(len(source), dtype=torch.int64)
+    margins = torch.full((len(source),), torch.inf)
     tokens, looked = [], []
     for _ in range(max_tokens):
         logits, states, attention = network.step(token, states, memory)
-        best, chosen = torch.log_softmax(logits, dim=1).max(dim=1)
+        likely, order = torch.log_softmax(logits, dim=1).topk(2, dim=1)
+        best, chosen = likely[:, 0], order[:, 0]
+        clear = (best - likely[:, 1]).masked_fill(done, torch.inf)
+        margins = torch.minimum(margins, clear)
         scores = scores + best.masked_fill(done, 0.0)
         lengths = lengths + (~done).long()
         tokens.append(chosen.masked_fill(done, marks.padding))
@@ -45,7 +55,7 @@ def translate(network: Translator, source: Tensor, marks: Marks, max_tokens: int
         if done.all():
             break
     seen = torch.stack(looked, dim=1) if looked else None
-    return Said(torch.stack(tokens, dim=1), lengths, scores, seen)
+    return Said(torch.stack(tokens, dim=1), lengths, scores, seen, margins)
 
 
 @torch.no_grad()
@@ -143,47 +153,52 @@ def write(network: Writer, prompt: Tensor, marks: Marks, sampling: Sampling) -> 
             return float(uniform_numbers(sampling.seed, len(prompt), step)[number])
 
         rows.append(_written(network, row, marks, sampling, drawn))
-    longest = max(len(tokens) for tokens, _ in rows)
+    longest = max(len(tokens) for tokens, _, _ in rows)
     tokens = torch.zeros(len(rows), longest, dtype=torch.int64)
-    for row, (own, _) in zip(tokens, rows, strict=True):
+    for row, (own, _, _) in zip(tokens, rows, strict=True):
         row[: len(own)] = torch.tensor(own)
-    lengths = torch.tensor([len(own) for own, _ in rows])
-    return Said(tokens, lengths, torch.stack([score for _, score in rows]))
+    lengths = torch.tensor([len(own) for own, _, _ in rows])
+    scores = torch.stack([score for _, score, _ in rows])
+    return Said(tokens, lengths, scores, margins=torch.tensor([clear for _, _, clear in rows]))
 
 
 def _written(
     network: Writer, row: Tensor, marks: Marks, sampling: Sampling, drawn: Callable[[int], float]
-) -> tuple[list[int], Tensor]:
+) -> tuple[list[int], Tensor, float]:
     begin = [] if marks.begin is None else [marks.begin]
     read = begin + [int(token) for token in row if token != marks.padding]
     states = tuple(state.zeros(1) for state in network.states)
     tokens: list[int] = []
-    score = torch.tensor(0.0)
+    score, margin = torch.tensor(0.0), float("inf")
     for iteration in range(len(read) - 1 + sampling.max_tokens):
         token = read[iteration] if iteration < len(read) else tokens[-1]
         logits, states = network.step(torch.tensor([[token]]), states)
         if iteration < len(read) - 1:
             continue
-        chosen = choose(logits[0], sampling, drawn(iteration))
+        chosen, clear = choose(logits[0], sampling, drawn(iteration))
+        margin = min(margin, clear)
         score = score + torch.log_softmax(logits, dim=1)[0, chosen]
         tokens.append(chosen)
         if chosen == marks.end:
             break
-    return tokens, score
+    return tokens, score, margin
 
 
-def choose(logits: Tensor, sampling: Sampling, drawn: float) -> int:
-    """The token that a number in [0, 1) draws from logits (V,)."""
+def choose(logits: Tensor, sampling: Sampling, drawn: float) -> tuple[int, float]:
+    """The token that a number in [0, 1) draws from logits (V,), and how clear that was."""
     if sampling.temperature <= 0:
-        return int(logits.argmax())
+        first, second = logits.topk(2).values.tolist()
+        return int(logits.argmax()), first - second
     order = np.argsort(-logits.double().numpy(), kind="stable")
     shares = torch.softmax(logits.double() / sampling.temperature, dim=0).numpy()[order]
     kept = np.arange(len(shares)) < (sampling.top_k if sampling.top_k > 0 else len(shares))
     shares = shares * kept / (shares * kept).sum()
     before = np.cumsum(shares) - shares
     shares = np.where(before < max(sampling.top_p, 1e-9), shares, 0.0)
-    place = int((np.cumsum(shares) <= drawn * shares.sum()).sum())
-    return int(order[min(place, int((shares > 0).sum()) - 1)])
+    edges = np.cumsum(shares) - drawn * shares.sum()
+    place = int((edges <= 0).sum())
+    clear = min(np.abs(edges).min(), np.abs(before - sampling.top_p).min())
+    return int(order[min(place, int((shares > 0).sum()) - 1)]), float(clear)
 
 
 def _known(number: int | None) -> int:

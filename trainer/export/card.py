@@ -6,24 +6,26 @@ Mitchell et al., "Model cards for model reporting", FAT* 2019, §4.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from trainer.export.charts import Chart
 from trainer.recipes.trained import Trained
+from wintergarden.store import ManifestFields, TensorInfo
 from wintergarden.store.names import CARD
 
 CURVE_ROWS = 12
 CARD_FOLDER = CARD.rpartition("/")[0]
 
 
+_TYPES = {"FP32": "float32", "INT64": "int64"}
+
+
 def write_card(
-    model: str, trained: Trained, metrics: Mapping[str, float], charts: Sequence[Chart] = ()
+    model: str, trained: Trained, fields: ManifestFields, charts: Sequence[Chart] = ()
 ) -> str:
     """The card as Markdown; charts lie beside it."""
-    task = trained.task
+    task, metrics = trained.task, fields.metrics
     dataset, info = trained.dataset, trained.dataset.info
-    values = "any" if info.value_range is None else "{} to {}".format(*info.value_range)
-    shape = ", ".join(map(str, info.input_shape))
     shown = trained.history[:: max(1, len(trained.history) // CURVE_ROWS)]
     if trained.history and shown[-1] is not trained.history[-1]:
         shown = [*shown, trained.history[-1]]
@@ -39,14 +41,17 @@ def write_card(
             "",
             "## Use",
             "",
-            f"Input `{info.input_name}`: {dataset.train.inputs.dtype}, shape (N, {shape}), "
-            f"{info.units}; values {values}. In the graph: {trained.preprocessing.describe()}.",
             *(
-                f"Output `{output.name}`: float32, shape "
-                f"(N, {', '.join(map(str, output.shape[1:]))}), {output.meaning}."
-                for output in task.describe(info)
+                f"Input `{given.name}`: {_tensor(given)}, {given.units or given.meaning}"
+                f"{_values(given)}."
+                for given in fields.inputs
             ),
-            f"{'Values' if task.score == 'r2' else 'Classes'}: {', '.join(info.class_labels)}.",
+            f"In the graph: {fields.preprocessing}.",
+            *(
+                f"Output `{output.name}`: {_tensor(output)}, {output.meaning}."
+                for output in fields.outputs
+            ),
+            *_labels(trained),
             *([f"Began with the weights of {trained.parent}."] if trained.parent else []),
             "",
             "## Measured",
@@ -80,3 +85,18 @@ def write_card(
             "",
         ]
     )
+
+
+def _tensor(info: TensorInfo) -> str:
+    sizes = ("N" if info.shape[:1] == (-1,) else str(info.shape[0]), *map(str, info.shape[1:]))
+    return f"{_TYPES.get(info.datatype, info.datatype)}, shape ({', '.join(sizes)})"
+
+
+def _values(info: TensorInfo) -> str:
+    return "" if info.value_range is None else "; values {} to {}".format(*info.value_range)
+
+
+def _labels(trained: Trained) -> list[str]:
+    labels = trained.dataset.info.class_labels
+    kind = "Values" if trained.task.score == "r2" else "Classes"
+    return [f"{kind}: {', '.join(labels)}."] if labels else []

@@ -67,7 +67,7 @@ def learning_curves(trained: Trained) -> Chart:
             each.set_xlabel("epoch")
 
     caption = f"learning curves; the dotted line is the epoch that was kept, {trained.kept_epoch}"
-    return Chart("learning-curves.png", caption, _png(paint, 2))
+    return Chart("learning-curves.png", caption, png(paint, 2))
 
 
 def _confusion(trained: Trained, found: Findings) -> Chart:
@@ -93,7 +93,7 @@ def _confusion(trained: Trained, found: Findings) -> Chart:
                     ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
 
     what = "pixels" if trained.task.score == "mean_iou" else "examples"
-    return Chart("confusion.png", f"confusion matrix: held-out {what}", _png(paint, 1, 5.5))
+    return Chart("confusion.png", f"confusion matrix: held-out {what}", png(paint, 1, 5.5))
 
 
 def _reliability(found: Findings) -> Chart:
@@ -114,7 +114,7 @@ def _reliability(found: Findings) -> Chart:
 
     error = calibration.error if calibration else 0.0
     caption = f"reliability: expected calibration error {error:.4f} on held-out examples"
-    return Chart("reliability.png", caption, _png(paint, 1))
+    return Chart("reliability.png", caption, png(paint, 1))
 
 
 def _values(trained: Trained, found: Findings) -> Chart:
@@ -131,14 +131,24 @@ def _values(trained: Trained, found: Findings) -> Chart:
         ax.set_xlabel("true value")
         ax.set_ylabel("answered")
 
-    return Chart("values.png", "answers beside the true values, held-out examples", _png(paint, 1))
+    return Chart("values.png", "answers beside the true values, held-out examples", png(paint, 1))
 
 
-def _png(paint: Callable[[Iterator[Axes]], None], columns: int, height: float = 3.6) -> bytes:
+def png(
+    paint: Callable[[Iterator[Axes]], None], columns: int, height: float = 3.6, width: float = 4.8
+) -> bytes:
+    """What is painted into axes side by side, as a picture.
+
+    Args:
+        paint: told the axes, from left to right.
+        columns: how many there are.
+        height: of the picture, in inches.
+        width: of each column, in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * columns, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(width * columns, height), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     paint(iter([figure.add_subplot(1, columns, number + 1) for number in range(columns)]))
     content = io.BytesIO()

@@ -9,6 +9,7 @@ from trainer.recipes.trained import Trained
 from wintergarden import __version__
 from wintergarden.store import Lineage, ManifestFields, TensorInfo
 from wintergarden.store.manifest import VocabularyInfo
+from wintergarden.text import Vocabulary
 
 
 def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestFields:
@@ -31,7 +32,8 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
         hyperparameters=trained.hyperparameters.model_dump(mode="json"),
         preprocessing=trained.preprocessing.describe(),
         class_labels=info.class_labels,
-        vocabulary=(VocabularyInfo(**info.vocabulary.to_fields()) if info.vocabulary else None),
+        vocabulary=described(info.vocabulary),
+        target_vocabulary=described(info.target_vocabulary),
         metrics=dict(metrics),
         lineage=Lineage(
             code_version=__version__,
@@ -42,3 +44,8 @@ def make_fields(trained: Trained, metrics: Mapping[str, float]) -> ManifestField
             environment=trained.environment,
         ),
     )
+
+
+def described(vocabulary: Vocabulary | None) -> VocabularyInfo | None:
+    """As a manifest has it."""
+    return None if vocabulary is None else VocabularyInfo(**vocabulary.to_fields())

@@ -45,11 +45,13 @@ class Release:
         files: content by name.
         fields: of its manifest.
         charts: pictures of the training and of what came of it; they are among the files too.
+        suffix: of the model's name: of a sibling; empty: it is the model itself.
     """
 
     files: Mapping[str, bytes]
     fields: ManifestFields
     charts: tuple[Chart, ...] = ()
+    suffix: str = ""
 
 
 def make_release(
@@ -97,10 +99,10 @@ def make_release(
         }
     )
     background = dataset.train.inputs[
-        : _rows(BACKGROUND_ROWS, MAX_BYTES // 8, dataset.train.inputs)
+        : kept_rows(BACKGROUND_ROWS, MAX_BYTES // 8, dataset.train.inputs)
     ]
     room = MAX_BYTES - background.nbytes
-    examples = _rows(MAX_EXAMPLES, room, dataset.test.inputs, dataset.test.labels)
+    examples = kept_rows(MAX_EXAMPLES, room, dataset.test.inputs, dataset.test.labels)
     reference = write_reference(
         {info.input_name: dataset.test.inputs[:examples]},
         dataset.test.labels[:examples],
@@ -112,13 +114,13 @@ def make_release(
         GOLDEN: exported.golden,
         REFERENCE: reference,
         WEIGHTS: safetensors.torch.save(exported.served.state_dict()),
-        CARD: write_card(model, trained, metrics, drawn).encode(),
+        CARD: write_card(model, trained, fields, drawn).encode(),
         **{f"{CARD_FOLDER}/{chart.name}": chart.content for chart in drawn},
     }
     return Release(files, fields, tuple(drawn))
 
 
-def _rows(most: int, room: int, *arrays: Array) -> int:
+def kept_rows(most: int, room: int, *arrays: Array) -> int:
     """How many rows of arrays fit into so many bytes: of large pictures fewer, but one."""
     row = sum(array[:1].nbytes for array in arrays)
     return max(1, min(most, room // max(1, row)))

@@ -74,6 +74,8 @@ class Bahdanau(nn.Module):
     """
 
     memories = ("annotations", "keys", "there")
+    is_stepwise = True
+    """What it is told is read place by place."""
 
     def __init__(
         self,

@@ -77,6 +77,8 @@ class ShowAttendTell(nn.Module):
     """
 
     memories = ("annotations", "keys")
+    is_stepwise = True
+    """What it is told is read place by place."""
     shrinks = 8
     """Pixels that a place is wide and high."""
 

@@ -137,6 +137,8 @@ class Transformer(nn.Module):
     """
 
     memories = ("there", "source_keys", "source_values")
+    observations = ("attention", "attention_heads")
+    """Names of what `forward` answers beside the logits."""
 
     def __init__(
         self,

@@ -17,6 +17,11 @@ WEIGHTS = "weights.safetensors"
 CARD = "card/README.md"
 CONFIGURATION = "config.pbtxt"
 
+# Graphs of one network are siblings, each a model of its own whose name ends so.
+FORCED = ".forced"  # is told what was written, and says how likely each token was
+STEP = ".step"  # reads one token and says what follows
+SIBLINGS = (FORCED, STEP)
+
 # No name starts with a dot and none contains a slash: `..` and absolute paths cannot be written.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAX_DEPTH = 4

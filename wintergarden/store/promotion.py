@@ -25,13 +25,15 @@ _MAX_SWAPS = 100
 """Each that fails has seen somebody else succeed; so many in a row are a fault of the storage."""
 
 # What a training measures, and of each variant, as `<this>_<precision>`. Values have r2, rmse and
-# mae, classes accuracy, those of pixels mean_iou too: what another task has is not measured.
+# mae, classes accuracy, those of pixels mean_iou too, of tokens macro_f1; texts exact_match, a
+# language bits_per_character. What another task has is not measured.
 _MEASURED = frozenset(
     {
         "bytes", "epochs", "export_parity", "kept_epoch", "parameters", "test_ece",
         "train_seconds",
         *(f"{part}_{name}" for part in ("test", "validation")
-          for name in ("accuracy", "loss", "mae", "mean_iou", "r2", "rmse")),
+          for name in ("accuracy", "bits_per_character", "exact_match", "loss", "macro_f1", "mae",
+                       "mean_iou", "r2", "rmse")),
     }
 )  # fmt: skip
 _MEASURED_OF_VARIANTS = frozenset(

@@ -12,7 +12,13 @@ import json
 
 from wintergarden.errors import DataLoss, NotFound
 from wintergarden.store.manifest import MAX_MANIFEST_BYTES, Manifest, parse
-from wintergarden.store.names import MANIFEST, MODEL, validate_model_name, version_key
+from wintergarden.store.names import (
+    MANIFEST,
+    MODEL,
+    SIBLINGS,
+    validate_model_name,
+    version_key,
+)
 from wintergarden.store.objects import Objects
 
 _FOLDER = "publications"
@@ -51,8 +57,9 @@ def find(objects: Objects, publication: str) -> Manifest | None:
 
 
 def forget(objects: Objects, publication: str) -> None:
-    """Only when nobody can publish under the name any more."""
-    objects.delete(_key(publication))
+    """Only when nobody can publish under the name any more; siblings go with it."""
+    for name in (publication, *(f"{publication}{suffix}" for suffix in SIBLINGS)):
+        objects.delete(_key(name))
 
 
 def _read(objects: Objects, key: str) -> Manifest:
