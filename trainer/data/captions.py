@@ -1,0 +1,116 @@
+"""Handwritten digits written over photographs, and a sentence that says which are where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from trainer.data.dataset import Array, Dataset, DatasetInfo, Split
+from trainer.data.digits import load_mnist_5k
+from trainer.data.scenes import PHOTOGRAPHS, SIDE, SOURCE, photograph, tone
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CORNERS = ("top left", "top right", "bottom left", "bottom right")
+"""In the order in which a caption tells what is there."""
+
+DIGIT = 28  # pixels
+_JITTER = 6  # pixels that a digit may be away from its corner
+_MOST = 3  # digits
+
+DIGIT_CAPTIONS = DatasetInfo(
+    name="digit-captions",
+    summary="5 200 photographs with one to three digits written near their corners, and which "
+    "digit is where in words",
+    source=SOURCE,
+    task="captioning",
+    input_name="image",
+    input_shape=(1, SIDE, SIDE),
+    units="intensity, 0 is black and 1 is white",
+    value_range=(0.0, 1.0),
+    class_labels=(),
+    split_sizes={"train": 4_000, "validation": 400, "test": 800},
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is on it.
+
+    Attributes:
+        picture: (SIDE, SIDE) in 0..1.
+        digits: by the number of their corner.
+        boxes: top, left, bottom, right of each, in pixels, the last two behind the end.
+    """
+
+    picture: Array
+    digits: dict[int, int]
+    boxes: dict[int, tuple[int, int, int, int]]
+
+    @property
+    def caption(self) -> str:
+        """Such as `three top left, seven bottom right`."""
+        told = sorted(self.digits.items())
+        return ", ".join(f"{NAMES[digit]} {CORNERS[corner]}" for corner, digit in told)
+
+
+def load_digit_captions() -> Dataset:
+    """Pictures, and their captions."""
+
+    def split(scenes: Sequence[Scene]) -> Split:
+        pictures = np.stack([scene.picture for scene in scenes])[:, None].astype(np.float32)
+        return Split(pictures, np.array([scene.caption for scene in scenes], dtype=object))
+
+    parts = {part: split(draw_scenes(part)) for part in DIGIT_CAPTIONS.split_sizes}
+    _digits.cache_clear()
+    return Dataset(DIGIT_CAPTIONS, **parts)
+
+
+def draw_scenes(part: str) -> list[Scene]:
+    """Scenes of a part; always the same. Its photographs and digits are in no other part.
+
+    Args:
+        part: train, validation or test.
+    """
+    images, digits = _digits()
+    sizes = DIGIT_CAPTIONS.split_sizes
+    order = np.random.default_rng(0).permutation(len(digits))
+    ends = np.cumsum([len(order) * size // sum(sizes.values()) for size in sizes.values()])
+    number = list(sizes).index(part)
+    own = order[ends[number - 1] if number else 0 : ends[number]]
+    photographs = [photograph(name) for name in PHOTOGRAPHS[part]]
+    generator = np.random.default_rng(1 + number)
+    return [_scene(photographs, images[own, 0], digits[own], generator) for _ in range(sizes[part])]
+
+
+@cache
+def _digits() -> tuple[Array, Array]:
+    """Reading them takes longer than all the rest."""
+    return load_mnist_5k()
+
+
+def _scene(
+    photographs: list[Array], images: Array, digits: Array, generator: np.random.Generator
+) -> Scene:
+    beneath = photographs[generator.integers(len(photographs))]
+    top, left = (generator.integers(0, size - SIDE + 1) for size in beneath.shape)
+    picture = beneath[top : top + SIDE, left : left + SIDE].copy()
+    count = 1 + int(generator.integers(_MOST))
+    corners = generator.choice(len(CORNERS), count, replace=False)
+    written: dict[int, int] = {}
+    boxes: dict[int, tuple[int, int, int, int]] = {}
+    for corner in sorted(map(int, corners)):
+        which = generator.integers(len(digits))
+        down, along = divmod(corner, 2)
+        moved = generator.integers(0, _JITTER + 1, 2)
+        y, x = (
+            int(SIDE - DIGIT - shift if far else shift)
+            for far, shift in zip((down, along), moved, strict=True)
+        )
+        place = np.s_[y : y + DIGIT, x : x + DIGIT]
+        there = picture[place]
+        picture[place] = there + images[which] * (tone(there.mean(), generator) - there)
+        written[corner], boxes[corner] = int(digits[which]), (y, x, y + DIGIT, x + DIGIT)
+    return Scene(picture, written, boxes)
