@@ -131,10 +131,12 @@ class Perturbation:
     Attributes:
         move: Victim, rows, their ball and the method's numbers to moved rows.
         is_bounded: It stays within epsilon; else it looks for the smallest change.
+        needs_gradient: It asks for slopes of the logits; else probabilities do as well.
     """
 
     move: Callable[[Victim, Array, Ball, Numbers], Array]
     is_bounded: bool = True
+    needs_gradient: bool = True
 
     def check_radius(self, method: str, epsilon: float) -> None:
         if not self.is_bounded and epsilon:
@@ -156,8 +158,8 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
     box = box_of(subject, query.value_range, query.changeable)
     ball = Ball(query.epsilon, box, query.norm)
     box.check_centre(rows)
-    head = subject.logits_head(query.output_name)
-    logits = subject.outputs(rows, head)
+    head = subject.logits_head(query.output_name, perturb.needs_gradient)
+    logits = _logits(subject, rows, head)
     _require_classes(logits, head)
     labels = check_classes(query.labels, len(rows), logits.shape[1], "labels")
     targets = check_classes(query.targets, len(rows), logits.shape[1], "targets")
@@ -176,7 +178,7 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
         labels=labels,
         targets=targets,
         logits_before=logits,
-        logits_after=subject.outputs(moved, head),
+        logits_after=_logits(subject, moved, head),
         queries=victim.queries,
         gradients=victim.gradients,
     )
@@ -216,8 +218,8 @@ def evaluate_robustness(
     count = max_examples or len(reference.labels)
     rows = check_rows(subject, reference.inputs[owner.input.name])[:count]
     labels = reference.labels[:count].astype(np.int64)
-    head = subject.logits_head("")
-    logits = subject.outputs(rows, head)
+    head = subject.logits_head("", perturb.needs_gradient)
+    logits = _logits(subject, rows, head)
     _require_classes(logits, head)
 
     box.check_centre(rows)
@@ -227,11 +229,11 @@ def evaluate_robustness(
         return perturb.move(victim, rows, ball, parameters)
 
     if perturb.is_bounded:
-        predictions = (subject.outputs(moved(labels, ball), head).argmax(axis=1) for ball in balls)
+        predictions = (_logits(subject, moved(labels, ball), head).argmax(axis=1) for ball in balls)
         accuracies = [float((predicted == labels).mean()) for predicted in predictions]
     else:
         nearest = moved(labels, Ball(0.0, box, norm))
-        fooled = subject.outputs(nearest, head).argmax(axis=1) != labels
+        fooled = _logits(subject, nearest, head).argmax(axis=1) != labels
         away = np.where(fooled, distances(rows, nearest, norm), np.inf)
         accuracies = [float((away > ball.epsilon).mean()) for ball in balls]
     return Robustness(subject.manifest, method, balls, tuple(accuracies), len(rows))
@@ -263,6 +265,15 @@ def softmax(logits: Array) -> Array:
     return probabilities
 
 
+def _logits(subject: Subject, rows: Array, head: Head) -> Array:
+    """The head's [R, K]; of probabilities their logarithms, whose softmax they are."""
+    outputs = subject.outputs(rows, head)
+    if head.space != "probability":
+        return outputs
+    logits: Array = np.log(np.maximum(outputs, np.finfo(outputs.dtype).tiny))
+    return logits
+
+
 def _predictions(logits: Array) -> Array:
     best: Array = logits.argmax(axis=1)
     return best
@@ -277,7 +288,7 @@ def _victim(
     subject: Subject, head: Head, classes: Array, unmoved: Array, *, is_targeted: bool
 ) -> Victim:
     return Victim(
-        lambda rows: subject.outputs(rows, head),
+        lambda rows: _logits(subject, rows, head),
         lambda rows, weights: subject.gradient(rows, weights, head),
         classes,
         is_targeted=is_targeted,

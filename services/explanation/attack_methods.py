@@ -162,7 +162,7 @@ ATTACKS = (
         name="square",
         kind="attack",
         needs_gradient=False,
-        summary="Random squares of the largest change, kept where they help; needs logits alone",
+        summary="Random squares of the largest change, kept where they help; needs scores alone",
         source="Andriushchenko, Croce, Flammarion, Hein, Square Attack, 2020, arXiv:1912.00049",
         parameters=(
             _steps(1000, 100_000),
@@ -173,6 +173,7 @@ ATTACKS = (
             lambda victim, rows, ball, n: square(
                 victim, rows, ball, steps=int(n["steps"]), share=n["share"], seed=int(n["seed"])
             ),
+            needs_gradient=False,
         ),
     ),
     AttackMethod(
@@ -188,6 +189,7 @@ ATTACKS = (
                 victim, rows, ball.box, steps=int(n["steps"]), seed=int(n["seed"])
             ),
             is_bounded=False,
+            needs_gradient=False,
         ),
     ),
 )

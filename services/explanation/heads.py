@@ -47,12 +47,15 @@ def explained_head(manifest: Manifest, output_name: str) -> Head:
     return Head(name, _space(manifest, name))
 
 
-def attacked_head(manifest: Manifest, model: onnx.ModelProto, output_name: str) -> Head:
+def attacked_head(
+    manifest: Manifest, model: onnx.ModelProto, output_name: str, needs_gradient: bool = True
+) -> Head:
     """The logits whose cross-entropy an attack climbs.
 
     An output that comes out of a Softmax saturates, and its cross-entropy would be taken of
-    another softmax: then the Softmax's own input is the head. An output of unknown meaning is
-    taken for logits.
+    another softmax: then the Softmax's own input is the head. An attack that takes no gradient is
+    content with probabilities, such as those of a forest. An output of unknown meaning is taken for
+    logits.
 
     Raises:
         InvalidArgument: no such output.
@@ -60,14 +63,21 @@ def attacked_head(manifest: Manifest, model: onnx.ModelProto, output_name: str) 
     """
     head = explained_head(manifest, output_name)
     if manifest.task == "regression":
-        raise Unsupported(f"{_label(manifest)} is a regression; attacks need classes")
+        raise Unsupported(
+            f"{_label(manifest)} is a regression and attacks need classes; attributions such as "
+            "kernel_shap explain it"
+        )
     producer = _producer(model, head.name)
     if producer is not None and producer.op_type == "Softmax":
         return Head(producer.input[0], "logit")
-    if head.space == "probability" or (producer is not None and producer.op_type == "Sigmoid"):
+    is_squashed = producer is not None and producer.op_type == "Sigmoid"
+    if head.space == "probability" and not is_squashed and not needs_gradient:
+        return head
+    if head.space == "probability" or is_squashed:
         raise Unsupported(
             f"output '{head.name}' of {_label(manifest)} is probabilities that no Softmax of the "
-            "graph makes, so there are no logits to attack; name an output of logits"
+            "graph makes, so there are no logits to attack; name an output of logits, or attack by "
+            "square or boundary, which need no gradient"
         )
     return Head(head.name, "logit")
 

@@ -97,12 +97,14 @@ class Subject:
         """What is explained."""
         return explained_head(self.manifest, output_name)
 
-    def logits_head(self, output_name: str) -> Head:
-        """What is attacked."""
-        key = ("logits head", self.manifest.digest, output_name)
-        head: Head = self._cache.get(
-            key, lambda: (attacked_head(self.manifest, self._model(), output_name), 1)
-        )
+    def logits_head(self, output_name: str, needs_gradient: bool = True) -> Head:
+        """What is attacked, with or without slopes."""
+
+        def find() -> tuple[Head, int]:
+            return attacked_head(self.manifest, self._model(), output_name, needs_gradient), 1
+
+        key = ("logits head", self.manifest.digest, output_name, needs_gradient)
+        head: Head = self._cache.get(key, find)
         return head
 
     def over(self, head: Head, rank: int, shares: Array) -> tuple[Self, Head]:
@@ -145,7 +147,8 @@ class Subject:
         if outputs.ndim != 2:
             raise Unsupported(
                 f"output '{head.name}' of {self.label} has shape {list(outputs.shape)} for "
-                f"{len(rows)} rows; wanted is [N, K]"
+                f"{len(rows)} rows; wanted is [N, K]; attributions such as kernel_shap explain "
+                "it over a region"
             )
         return outputs
 

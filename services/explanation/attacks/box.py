@@ -67,7 +67,10 @@ class Box:
             Unsupported: it is not of a float type.
         """
         if x.dtype not in (np.float16, np.float32, np.float64):
-            raise Unsupported(f"attacks change FP16, FP32 and FP64 inputs, this one is {x.dtype}")
+            raise Unsupported(
+                f"attacks change FP16, FP32 and FP64 inputs, this one is {x.dtype}; attributions "
+                "such as integrated_gradients tell which of its elements matter"
+            )
         if self.changeable is not None and self.changeable.shape != x.shape[1:]:
             raise InvalidTensor(
                 f"the mask of what may change has shape {list(self.changeable.shape)}, a row of "

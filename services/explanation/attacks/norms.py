@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from services.explanation.arrays import Array
@@ -9,7 +11,7 @@ from services.explanation.arrays import Array
 
 def lengths(rows: Array, norm: str) -> Array:
     """‖row‖ for each of [N, …], float64 [N]; norm is "linf", "l2" or "l1"."""
-    flat = np.abs(rows.astype(np.float64)).reshape(len(rows), -1)
+    flat = np.abs(rows.astype(np.float64)).reshape(len(rows), math.prod(rows.shape[1:]))
     if norm == "linf":
         largest: Array = flat.max(axis=1, initial=0)
         return largest

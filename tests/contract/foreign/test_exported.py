@@ -162,6 +162,21 @@ def test_it_is_attacked_at_its_logits(name: str, rooms: Rooms) -> None:
     assert any(answer.successes)
 
 
+@pytest.mark.parametrize("method", ["square", "boundary"])
+def test_a_forest_is_attacked_without_gradients(method: str, rooms: Rooms) -> None:
+    """Wine in units of its own range; some bottles are taken for others."""
+    rows, answers = expected("sklearn_forest")
+    answer = rooms.explanation.attack(
+        "sklearn_forest", rows, method, output_name="probabilities", value_range=(0, 2000),
+        epsilon=300 if method == "square" else 0, parameters={"steps": 200},
+    )  # fmt: skip
+    assert answer.predictions_before == tuple(answers.argmax(axis=1))
+    np.testing.assert_allclose(answer.confidences_before, answers.max(axis=1), atol=1e-5)
+    assert any(answer.successes)
+    if method == "square":
+        assert (np.abs(answer.adversarial - rows) <= 300).all()
+
+
 @pytest.mark.parametrize("name", ["keras_cnn", "torch_dynamo"])
 def test_grad_cam_finds_the_places_of_an_image_whatever_its_layout(name: str, rooms: Rooms) -> None:
     """Keras' images are [H, W, C]; the map has one value at each pixel, for all channels."""

@@ -156,6 +156,19 @@ def test_square_knows_one_norm(run) -> None:
         run(next(m for m in ATTACKS if m.name == "square"), Ball(1, Box(0, 1), "l2"))
 
 
+def test_where_no_point_fools_the_model_every_row_stays(digits) -> None:
+    """Also where that is all of them."""
+    rows, labels = digits[0][:3], np.zeros(3, np.int64)
+    sure = np.eye(10, dtype=np.float32)[labels]
+    victim = Victim(
+        lambda x: np.repeat(sure[:1], len(x), 0), lambda x, _: 0 * x, labels, is_targeted=False
+    )
+    method = next(m for m in ATTACKS if m.name == "boundary")
+    numbers = settle(method.name, method.parameters, {"steps": 5})
+    moved = method.perturb.move(victim, rows, Ball(0, Box(0, 1)), numbers)
+    np.testing.assert_array_equal(moved, rows)
+
+
 def test_a_mask_has_the_shape_of_a_row() -> None:
     box = Box(0, 1, changeable=np.ones((3,), bool))
     with pytest.raises(InvalidTensor, match=r"shape \[3\], a row of the input \[2\]"):
