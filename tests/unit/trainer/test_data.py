@@ -10,7 +10,8 @@ from trainer.data.functions import FUNCTIONS, NOISE
 from trainer.data.registry import datasets, load
 from wintergarden.errors import NotFound
 
-SEQUENCES = ("captions", "dates", "python-source", "python-tags")  # test_sequence_data has them
+# test_sequence_data and test_attention_networks have them
+SEQUENCES = ("digit-captions", "dates", "python-source", "python-tags")
 
 NAMES = sorted(name for name in datasets() if name not in SEQUENCES)
 
