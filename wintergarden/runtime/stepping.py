@@ -1,9 +1,10 @@
 """Runs a step graph over rows that come and go, whose states stay in place between the steps.
 
-What one step gives is what the next is fed, so there are two buffers for every state and each
-step reads one and writes the other: nothing is copied and nothing allocated while the rows stay
-the same. Rows are the first ones of the buffers, without a gap; who leaves is replaced by the
-last.
+What one step gives is what the next is fed, so there are two buffers for a state and each step
+reads one and writes the other: nothing is copied and nothing allocated while the rows stay the
+same. A large state that may be written over what is read, such as a ring of keys that gets one
+entry a step, has one buffer, and the rest of it stays untouched. Rows are the first ones of the
+buffers, without a gap; who leaves is replaced by the last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import InvalidArgument, Overloaded
 from wintergarden.runtime.datatypes import TensorSpec
 from wintergarden.wire.tensors import dtype_of
 
@@ -22,6 +23,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 RunBound = Callable[[Any], None]
 
 _UNBOUND = ("BYTES", "BF16")
+# Of a row's state: below it, to copy is cheaper than to find out.
+_LARGE_BYTES = 4096
+_TRIAL_ROWS, _TRIAL_STEPS, _TRIALS = 3, 2, 2
+_TRIAL_NUMBERS = 512
 
 
 class Stepper:
@@ -71,16 +76,27 @@ class Stepper:
         self.rows = 0
         self._turn = 0  # which of the two buffers is read
         self.width = self._try()
+        self._in_place = (False,) * len(self._names)
+        self._in_place = self._find_in_place()
         self.release()
 
     @property
     def row_bytes(self) -> int:
-        """Memory of one row's states, which each row takes twice."""
-        sizes = (
+        """Memory that a row takes."""
+        counts = (1 if alone else 2 for alone in self._in_place)
+        return sum(size * count for size, count in zip(self._sizes, counts, strict=True))
+
+    @property
+    def in_place(self) -> tuple[str, ...]:
+        """Inputs of the states that are written over what is read."""
+        return tuple(n for (n, _), alone in zip(self._names, self._in_place, strict=True) if alone)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [
             int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             for shape, dtype in zip(self._shapes, self._dtypes, strict=True)
-        )
-        return sum(sizes)
+        ]
 
     @property
     def is_full(self) -> bool:
@@ -120,7 +136,8 @@ class Stepper:
             (rows, width) float32; valid until the next step.
 
         Raises:
-            InvalidTensor: a value that the graph does not take; the states are as before.
+            InvalidTensor: a value that the graph does not take; no row can go on, for a state
+                that is written in place may be half written.
             Overloaded: there is not memory enough; likewise.
         """
         self._tokens[: self.rows, 0] = tokens
@@ -145,18 +162,22 @@ class Stepper:
 
     def _allocate(self, capacity: int) -> None:
         """New memory for everything; the old stays where it is when there is not enough."""
-        buffers = tuple(
-            tuple(
-                np.empty((capacity, *shape), dtype)
-                for shape, dtype in zip(self._shapes, self._dtypes, strict=True)
-            )
-            for _ in range(2)
+        first = self._empty(capacity)
+        second = tuple(
+            buffer if alone else np.empty_like(buffer)
+            for buffer, alone in zip(first, self._in_place, strict=True)
         )
         self._bindings: dict[tuple[int, int], Any] = {}  # by rows, and which buffers are read
-        self._buffers = buffers
+        self._buffers = (first, second)
         self._tokens = np.zeros((capacity, 1), np.int64)
         self._results = np.empty((capacity, self.width), np.float32)
         self._capacity = capacity
+
+    def _empty(self, rows: int) -> tuple[Array, ...]:
+        return tuple(
+            np.empty((rows, *shape), dtype)
+            for shape, dtype in zip(self._shapes, self._dtypes, strict=True)
+        )
 
     def _bind(self, rows: int, turn: int) -> Any:
         binding = self._inner.io_binding()
@@ -168,6 +189,45 @@ class Stepper:
             _bind_to(binding.bind_input, source, read[:rows])
             _bind_to(binding.bind_output, target, written[:rows])
         return binding
+
+    def _find_in_place(self) -> tuple[bool, ...]:
+        """Large states whose successor may lie where they lie: the answers are the same bits.
+
+        ONNX Runtime runs a graph's nodes in one order, so whether any of them reads a state when
+        its successor is there already shows in every run with values that differ everywhere.
+        """
+        large = [size >= _LARGE_BYTES for size in self._sizes]
+        nothing = (False,) * len(large)
+        found = nothing
+        if not any(large):
+            return nothing
+        try:
+            for trial in range(_TRIALS):
+                expected = self._walk(nothing, trial)
+                if not trial:
+                    alone = [tuple(i == k for k in range(len(large))) for i in range(len(large))]
+                    found = tuple(
+                        is_large and _equal(self._walk(one, trial), expected)
+                        for is_large, one in zip(large, alone, strict=True)
+                    )
+                if not _equal(self._walk(found, trial), expected):
+                    return nothing
+        except (InvalidArgument, Overloaded):
+            return nothing  # values that were made up do not suit every graph
+        return found
+
+    def _walk(self, in_place: tuple[bool, ...], seed: int) -> list[Array]:
+        """The results of some steps, and the states after them, from states that are made up."""
+        rng = np.random.default_rng(seed)
+        self._in_place = in_place
+        self._allocate(_TRIAL_ROWS)
+        self.rows, self._turn, results = _TRIAL_ROWS, 0, []
+        for buffer in self._buffers[0]:
+            numbers = rng.integers(0, _TRIAL_NUMBERS, buffer.shape)
+            buffer[...] = rng.standard_normal(buffer.shape) if buffer.dtype.kind == "f" else numbers
+        for step in range(_TRIAL_STEPS):
+            results.append(self.step(np.full(_TRIAL_ROWS, step)).copy())
+        return results + [buffer.copy() for buffer in self._buffers[self._turn]]
 
     def _try(self) -> int:
         """The width of the result, from a step of two rows, which shows a batch that is fixed."""
@@ -196,6 +256,10 @@ class Stepper:
                 f"{list(result.shape)}, needed is float32 [2, any]"
             )
         return int(result.shape[1])
+
+
+def _equal(got: Sequence[Array], expected: Sequence[Array]) -> bool:
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(got, expected, strict=True))
 
 
 def _check(

@@ -17,7 +17,7 @@ from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument
 from wintergarden.text import Vocabulary
 
-# Of the states of all texts under way, which are held twice.
+# Of the states of all texts under way.
 _STATE_BYTES = 2**30
 
 
@@ -52,7 +52,7 @@ def make_generator(
         )
     except InvalidArgument as error:
         raise InvalidArgument(f"{label}: manifest.generation: {error.message}") from error
-    stepper.max_rows = max(1, min(plan.max_rows, _STATE_BYTES // (2 * stepper.row_bytes or 1)))
+    stepper.max_rows = max(1, min(plan.max_rows, _STATE_BYTES // (stepper.row_bytes or 1)))
     fields = manifest.target_vocabulary or manifest.vocabulary
     vocabulary = None if fields is None else Vocabulary.from_fields(fields.model_dump())
     writer = Writer.of(label, info, vocabulary, stepper.width)

@@ -76,7 +76,7 @@ def test_rows_have_the_states_of_their_own_tokens(session, wanted):
 
 def test_memory_comes_with_the_rows_and_goes_when_they_are_forgotten(session):
     stepper = stepper_of(session)
-    assert (stepper.width, stepper.row_bytes) == (1, 8 + 24)
+    assert (stepper.width, stepper.row_bytes) == (1, 2 * (8 + 24))
     for token in (1, 2):
         stepper.join()
         stepper.step(np.array([token] * stepper.rows))
@@ -84,6 +84,37 @@ def test_memory_comes_with_the_rows_and_goes_when_they_are_forgotten(session):
     assert stepper.rows == 0
     stepper.join()
     assert stepper.step(np.array([5])).tolist() == [[5.0]]
+
+
+# Two rings of 1024 numbers that get one entry a step. What is answered about the first is read
+# from its successor; about the second, from what it was.
+RINGS = """step (int64[n, 1] token, float[n, 1024] safe, float[n, 1024] late, int64[n, 1] place)
+    => (float[n, 2] result, float[n, 1024] next_safe, float[n, 1024] next_late,
+        int64[n, 1] next_place)
+    <int64[1] one = {1}, int64[1] size = {1024}, int64[1] axis = {1}>
+    { at = Mod (place, size)  entry = Cast <to = 1> (token)
+      next_safe = ScatterElements <axis = 1> (safe, at, entry)
+      next_late = ScatterElements <axis = 1> (late, at, entry)
+      new = ReduceSum (next_safe, axis)  unrelated = Mul (new, new)
+      old = ReduceSum (late, axis)  zero = Sub (unrelated, unrelated)
+      kept = Add (old, zero)
+      result = Concat <axis = 1> (new, kept)  next_place = Add (place, one) }"""
+RING_STATES = [("safe", "next_safe"), ("late", "next_late"), ("place", "next_place")]
+
+
+def test_a_ring_is_written_in_place_where_nobody_reads_what_it_was():
+    stepper = stepper_of(session_of(RINGS), RING_STATES)
+    assert "safe" in stepper.in_place
+    assert "place" not in stepper.in_place  # small
+    stepper.join()
+    stepper.join()
+    given = np.random.default_rng(0).integers(0, 9, (1500, 2))
+    sums = np.array([[stepper.step(tokens).copy()] for tokens in given])[:, 0]  # (steps, rows, 2)
+    for row in range(2):
+        for step in (0, 1, 700, 1023, 1024, 1400, 1499):
+            now = given[max(0, step - 1023) : step + 1, row].sum()
+            before = given[max(0, step - 1024) : step, row].sum()
+            assert sums[step, row].tolist() == [now, before]
 
 
 def test_a_step_that_fails_leaves_the_states_as_they_were(session):
