@@ -121,7 +121,7 @@ def test_every_parameter_gets_a_gradient_and_the_examples_are_learnt(name: str, 
     first, steps = float(loss(trained).detach()), 200
     for step in range(steps):
         optimizer.zero_grad()
-        step_loss = loss(trained)
+        step_loss: Any = loss(trained)
         step_loss.backward()
         if step == 0:
             for parameter, tensor in trained.network.named_parameters():

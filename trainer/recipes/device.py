@@ -68,7 +68,7 @@ def be_deterministic(device: torch.device) -> None:
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     # It would overwrite every new tensor with NaN, a fifth of a SegNet's step; what reads memory
     # that nobody wrote is a bug, which no number makes repeatable.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.data.dataset import Split
 from trainer.recipes.examples import create_examples
@@ -29,17 +29,16 @@ def measure(
 ) -> dict[str, float]:
     """As `evaluate`, of another network in the place of the one that is trained."""
     network.eval()
-    task, device, tally = trained.task, next(network.parameters()).device, None
+    task, device = trained.task, next(network.parameters()).device
     examples = create_examples(split, task, trained.dataset.info, device)
     batches = examples.batches(examples.evaluation_batch)
     carried: Carried = ()
+    tallies: list[Tensor] = []
     # A rank that none is left for looks at one all the same, to know the tally's shape.
     for number in range(ranks.rank, max(len(batches), ranks.rank + 1), ranks.count):
         inputs, targets = examples.take(batches[number % len(batches)])
         answer = task.ask(network, trained.preprocessing(inputs), targets, carried)
         carried = answer.carried
-        part = task.tally(answer.main, targets)
-        if number >= len(batches):
-            part = 0 * part
-        tally = part if tally is None else tally + part
-    return task.metrics(ranks.sum(tally).cpu(), len(split))
+        counts = 1.0 if number < len(batches) else 0.0
+        tallies.append(counts * task.tally(answer.main, targets))
+    return task.metrics(ranks.sum(torch.stack(tallies).sum(dim=0)).cpu(), len(split))

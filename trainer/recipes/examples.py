@@ -46,8 +46,11 @@ class Examples:
             generator: of the order; None: theirs.
         """
         if generator is None:
-            return torch.arange(len(self)).split(size)
-        return torch.randperm(len(self), generator=generator).split(size)
+            order = torch.arange(len(self))
+        else:
+            order = torch.randperm(len(self), generator=generator)
+        batches: tuple[Tensor, ...] = order.split(size)
+        return batches
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The examples of these indices and their targets, on the device."""
@@ -70,7 +73,8 @@ class Texts(Examples):
     def batches(self, size: int, generator: Generator | None = None) -> Sequence[Tensor]:
         lengths = lengths_of(self._inputs)
         if generator is None:
-            return torch.argsort(lengths, stable=True).split(size)
+            in_order: tuple[Tensor, ...] = torch.argsort(lengths, stable=True).split(size)
+            return in_order
         order = torch.randperm(len(self), generator=generator)
         windows = (w[torch.argsort(lengths[w], stable=True)] for w in order.split(_WINDOW * size))
         batches = [batch for window in windows for batch in window.split(size)]

@@ -82,6 +82,7 @@ class All(nn.Module):
     def forward(self, ids: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
         x, answers = self.embedding(ids), []
         for recurrent in self.layers:
+            assert isinstance(recurrent, Recurrent)
             count = recurrent.state_shape[0]
             begun = (hidden[:, :count], cell[:, :count])[: len(recurrent.state_names)]
             outputs, ended = recurrent(x, lengths(ids), begun)
