@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
-exec "${VENV:-.venv}/bin/python" -m pytest --numprocesses auto --dist loadfile -m 'not bench' "$@"
+exec "${VENV:-.venv}/bin/python" -m pytest --numprocesses auto --dist loadfile -m 'not bench' --durations 25 --durations-min 5 "$@"
