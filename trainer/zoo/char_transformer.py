@@ -129,7 +129,7 @@ class CharTransformer(nn.Module):
         self.read_out = nn.Linear(embed_dim, ids)
         self.dropout = nn.Dropout(dropout)
         self.context = context
-        self._cache = (layers, num_heads, context, embed_dim // num_heads)
+        self._ring = (num_heads, context, embed_dim // num_heads)
         nn.init.normal_(self.embedding.weight, std=0.05)
         with torch.no_grad():
             self.embedding.weight[PADDING] = 0.0
@@ -148,12 +148,13 @@ class CharTransformer(nn.Module):
 
     @property
     def states(self) -> tuple[State, ...]:
-        """What was written: keys and values in a ring, and how many tokens that are."""
-        return (
-            State("keys", self._cache),
-            State("values", self._cache),
-            State("place", (1,), "INT64"),
-        )
+        """What was written: each layer's keys and values in rings, and how many tokens that are.
+
+        A step adds one entry to a ring and leaves the rest alone, and reads only the new ring: a
+        server may then write it in place, where it would else be moved as a whole at each step.
+        """
+        rings = (f"{kind}_{n}" for n in range(len(self.layers)) for kind in ("keys", "values"))
+        return (*(State(name, self._ring) for name in rings), State("place", (1,), "INT64"))
 
     @property
     def _decoder(self) -> list[Layer]:
@@ -172,16 +173,15 @@ class CharTransformer(nn.Module):
         return self.read_out(self.norm(x)), ()
 
     def step(self, token: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        keys, values, place = states
+        *rings, place = states
         slots = torch.arange(self.context, device=token.device)
-        is_here = (slots == place % self.context)[:, None, :, None]  # (N, 1, C, 1)
+        heads, _, size = self._ring
+        here = (place % self.context)[:, None, :, None].expand(-1, heads, -1, size)  # (N, H, 1, D)
         bias = visible(slots <= place)[:, None, None]  # (N, 1, 1, C); a full ring is all seen
         x = self.embedding(token)
-        all_keys, all_values = [], []
-        for number, layer in enumerate(self._decoder):
+        kept: list[Tensor] = []
+        for layer, keys, values in zip(self._decoder, rings[::2], rings[1::2], strict=True):
             key, value = layer.keys_and_values(x, place)
-            all_keys.append(torch.where(is_here, key, keys[:, number]))
-            all_values.append(torch.where(is_here, value, values[:, number]))
-            x = layer(x, place, (all_keys[-1], all_values[-1]), bias)
-        kept = torch.stack(all_keys, dim=1), torch.stack(all_values, dim=1), place + 1
-        return self.read_out(self.norm(x))[:, 0], kept
+            kept += [keys.scatter(2, here, key), values.scatter(2, here, value)]
+            x = layer(x, place, (kept[-2], kept[-1]), bias)
+        return self.read_out(self.norm(x))[:, 0], (*kept, place + 1)
