@@ -2,6 +2,7 @@
 
     <part>_inputs, <part>_labels                    tables in float32, pictures in float32 or uint8
     <part>_text, <part>_offsets, <part>_labels      texts: one run of UTF-8, and where each begins
+    <part>_label_text, <part>_label_offsets         the same of labels that are texts
 
 Bytes stay bytes: pictures take a quarter of what float32 would, masks an eighth of int64.
 """
@@ -26,11 +27,12 @@ def write_prepared(path: Path, parts: Mapping[str, tuple[Array, Array]]) -> None
     arrays: dict[str, Array] = {}
     for part, (inputs, labels) in parts.items():
         if inputs.dtype == object:
-            encoded = [text.encode() for text in inputs.tolist()]
-            arrays[f"{part}_text"] = np.frombuffer(b"".join(encoded), np.uint8)
-            arrays[f"{part}_offsets"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+            arrays[f"{part}_text"], arrays[f"{part}_offsets"] = _joined(inputs)
         else:
             arrays[f"{part}_inputs"] = inputs
+        if labels.dtype == object:
+            arrays[f"{part}_label_text"], arrays[f"{part}_label_offsets"] = _joined(labels)
+            continue
         kept = np.float32 if labels.dtype.kind == "f" else np.int64
         arrays[f"{part}_labels"] = labels.astype(np.uint8 if labels.ndim == 3 else kept)
     save(path, arrays)
@@ -56,14 +58,27 @@ def read_prepared(path: Path, info: DatasetInfo) -> Dataset:
 
 
 def _part(arrays: Mapping[str, Array], part: str) -> Split:
-    labels = arrays[f"{part}_labels"]
-    if labels.dtype == np.uint8:
-        labels = labels.astype(np.int64)
+    if f"{part}_label_text" in arrays:
+        labels = _texts(arrays[f"{part}_label_text"], arrays[f"{part}_label_offsets"])
+    else:
+        labels = arrays[f"{part}_labels"]
+        labels = labels.astype(np.int64) if labels.dtype == np.uint8 else labels
     if f"{part}_text" in arrays:
-        content, offsets = arrays[f"{part}_text"].tobytes(), arrays[f"{part}_offsets"].tolist()
-        texts = [content[start:end].decode() for start, end in pairwise(offsets)]
-        return Split(np.array(texts, dtype=object), labels)
+        return Split(_texts(arrays[f"{part}_text"], arrays[f"{part}_offsets"]), labels)
     inputs = arrays[f"{part}_inputs"]
     if inputs.dtype == np.uint8:
         inputs = inputs.astype(np.float32) / np.float32(255)
     return Split(inputs.astype(np.float32, copy=False), labels)
+
+
+def _joined(texts: Array) -> tuple[Array, Array]:
+    """One run of UTF-8, and where each text begins, and the last ends."""
+    encoded = [text.encode() for text in texts.tolist()]
+    run = np.frombuffer(b"".join(encoded), np.uint8)
+    return run, np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+
+def _texts(run: Array, offsets: Array) -> Array:
+    content = run.tobytes()
+    texts = [content[start:end].decode() for start, end in pairwise(offsets.tolist())]
+    return np.array(texts, dtype=object)

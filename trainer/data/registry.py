@@ -112,6 +112,7 @@ def _describe_uploaded(stored: StoredDataset) -> DatasetInfo:
         split_sizes=dict(manifest.split_sizes),
         feature_names=manifest.feature_names,
         uploaded_digest=stored.digest,
+        is_verbatim=manifest.task == "language-modelling",
     )
 
 

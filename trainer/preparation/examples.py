@@ -30,7 +30,8 @@ class Examples:
         inputs: (N, F) float64 where NaN is a value that is missing, (N, C, H, W) uint8 or float32,
             or (N,) objects of `str`.
         labels: (N,) indices into `class_labels`, int64; of a regression, values (N, K) float32; of
-            a segmentation, (N, H, W) uint8.
+            a segmentation, (N, H, W) uint8; of texts to be written, objects of `str`, or zeros (N,)
+            where the inputs themselves are.
         class_labels: sorted; those of numbers as numbers. Of a regression, the values' names.
         input_name: of the served graph's input.
         units: of the values.
@@ -59,12 +60,12 @@ class Examples:
 
     @property
     def has_classes(self) -> bool:
-        return self.task != "regression"
+        return self.task not in ("regression", "sequence-to-sequence", "language-modelling")
 
     @property
     def is_stratified(self) -> bool:
         """Whether each example has one class, whose proportions parts keep."""
-        return self.labels.ndim == 1
+        return self.has_classes and self.labels.ndim == 1
 
     @property
     def strata(self) -> Array:

@@ -182,6 +182,14 @@ def _reader(file_format: Format, task: str) -> Callable[[Path, PreparationOption
             from trainer.preparation.images import read_images
 
             return read_images
+        case "text" if task == "sequence-to-sequence":
+            from trainer.preparation.sequences import read_pairs
+
+            return read_pairs
+        case "text" if task == "language-modelling":
+            from trainer.preparation.sequences import read_documents
+
+            return read_documents
         case "text":
             from trainer.preparation.writings import read_texts
 
@@ -213,6 +221,10 @@ def _write(path: Path, prepared: Prepared) -> None:
 
 def _summary(prepared: Prepared) -> str:
     examples = prepared.examples
+    if examples.task == "sequence-to-sequence":
+        return f"{len(examples)} pairs of texts"
+    if examples.task == "language-modelling":
+        return f"{len(examples)} documents"
     if not examples.has_classes:
         rows = f"rows of {len(examples.feature_names)} features"
         return f"{len(examples)} {rows if examples.feature_names else 'pictures'} and their values"

@@ -64,7 +64,7 @@ def write_report(
     }
     if columns:
         report["columns"] = columns
-    if not examples.has_classes:
+    if examples.task == "regression":
         report["values"] = _values(examples)
     report["warnings"] = [
         *examples.warnings,
@@ -138,7 +138,10 @@ def _duplicates(examples: Examples, parts: Array) -> dict[str, int]:
     for key, part, label in zip(
         fingerprints(examples.inputs),
         parts.tolist(),
-        (label.tobytes() for label in examples.labels),
+        (
+            label.encode() if isinstance(label, str) else label.tobytes()
+            for label in examples.labels
+        ),
         strict=True,
     ):
         within[part] += part in seen.setdefault(key, set())
@@ -183,7 +186,8 @@ def _warnings(report: dict[str, Any], counts: Array, classes: int) -> list[str]:
         )
     if duplicates["contradictory"]:
         warnings.append(
-            f"{duplicates['contradictory']} examples are equal and have different classes or values"
+            f"{duplicates['contradictory']} examples are equal and have different classes, values "
+            "or targets"
         )
     if report["imbalance"] >= _IMBALANCE:
         share = counts.max() / counts.sum()

@@ -94,6 +94,8 @@ def upload(
       ZIP of pictures    class/picture.png, or train/class/picture.png
       ZIP with masks     images/a.jpg, masks/a.png; with --task segmentation
       text               columns label and text, or a ZIP of class/text.txt
+      pairs of texts     columns text and label, which is to be written
+      a language         one text, or a ZIP of .txt; --task language-modelling
     \b
     Examples:
       wintergarden data upload flowers.csv --name flowers --label species
@@ -101,6 +103,8 @@ def upload(
       wintergarden data upload pets.zip --resize 32x32 --color grey
       wintergarden data upload reviews.tsv --format text
       wintergarden data upload cells.zip --task segmentation --resize 64x64
+      wintergarden data upload pairs.tsv --format text --task sequence-to-sequence --label french
+      wintergarden data upload novels.zip --format text --task language-modelling
     """
     wishes: dict[str, Any] = {
         "label": label, "text": text, "split": split, "drop": drop, "categorical": categorical,

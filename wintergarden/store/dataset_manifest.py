@@ -27,6 +27,8 @@ Task = Literal[
     "text-classification",
     "regression",
     "segmentation",
+    "sequence-to-sequence",
+    "language-modelling",
 ]
 
 
@@ -41,7 +43,8 @@ class DatasetManifest(BaseModel):
         input_shape: of one example: (C, H, W) or (F,); () for a text.
         units: of the input's values.
         value_range: lowest and highest value there can be; None where there is none.
-        class_labels: in the order of the class indices; of a regression, what its values are.
+        class_labels: in the order of the class indices; of a regression, what its values are; of
+            texts to be written, none.
         split_sizes: examples in train, validation and test.
         feature_names: of a table's columns, after categories became columns of 0 and 1.
         files: what lies beside this, by name.

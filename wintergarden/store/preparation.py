@@ -24,7 +24,9 @@ class PreparationOptions(BaseModel):
         task: what is expected, such as tabular-classification; empty: what the file is. Another
             is refused. A table or an NPZ file is for regression, of the numbers in its label column
             or of y, where that is said; an archive of pictures and masks, or an NPZ file with a
-            class for each pixel, is for segmentation where that is said.
+            class for each pixel, is for segmentation where that is said. Texts are for
+            sequence-to-sequence, with the column `label` to be written, or for language-modelling,
+            where that is said.
         summary: one line about the data set, for people.
         source: where the data come from, for people.
         units: of the inputs' values, for people.
@@ -55,6 +57,8 @@ class PreparationOptions(BaseModel):
         "text-classification",
         "regression",
         "segmentation",
+        "sequence-to-sequence",
+        "language-modelling",
     ] = ""
     summary: Annotated[str, Field(max_length=200)] = ""
     source: Annotated[str, Field(max_length=500)] = ""
