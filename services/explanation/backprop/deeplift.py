@@ -17,7 +17,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.explanation.backprop.operation import Operation
-from services.explanation.backprop.operators import elementwise, linear, pooling, reduction, unary
+from services.explanation.backprop.operators import (
+    elementwise,
+    linear,
+    max_pooling,
+    reduction,
+    unary,
+)
 from services.explanation.backprop.operators.einsum import einsum
 from services.explanation.backprop.operators.indexing import put_back
 from services.explanation.backprop.operators.normalisation import mean_over_channels
@@ -186,7 +192,7 @@ def max_pool(op: Operation, g: Value) -> Gradients:
     As shap and captum do it: both parts add up to g · (y − y_base).
     """
     x, base, y, y_base = _pairs(op)
-    winners = pooling.winners(op)
+    winners = max_pooling.winners(op)
     gained, lost = _shares_of_change(op, g, y, y_base)
     total = put_back(winners, gained, x) + put_back(op.baseline(winners), lost, x)
     return [_per_difference(total, x - base)]

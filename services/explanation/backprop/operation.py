@@ -26,6 +26,7 @@ class Operation:
         constant_of: The array behind a tensor name, or None when it is computed.
         gradient_of: The gradient by one of the outputs, None where nothing depends on it.
         active: Names of the tensors that depend on what is differentiated by.
+        is_bounded: No derivative on the way is infinite anywhere, so a product with zero is zero.
         baseline: The same tensor in the pass on the baseline; itself where the passes agree.
     """
 
@@ -36,6 +37,7 @@ class Operation:
     constant_of: Callable[[str], npt.NDArray[Any] | None]
     gradient_of: Callable[[Value], Value | None]
     active: Collection[str]
+    is_bounded: bool
     baseline: Callable[[Value], Value]
 
     def attribute(self, name: str, default: Any = None) -> Any:

@@ -22,6 +22,22 @@ ANSWER_FOR_ALL_OUTPUTS = frozenset({"Split", "LSTM", "GRU", "RNN"})
 """Operators whose rules look at the gradients by all outputs, not by the first alone."""
 
 
+BOUNDED = frozenset(
+    {
+        *("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"),
+        *("Add", "Sub", "Sum", "Mean", "Mul", "Neg", "Identity", "Dropout", "Cast"),
+        *("Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "HardSigmoid", "HardSwish"),
+        *("Sigmoid", "Tanh", "Softplus", "Gelu", "Erf", "Softmax", "LogSoftmax", "If"),
+        *("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LRN"),
+        *("BatchNormalization", "LayerNormalization", "InstanceNormalization"),
+        *("ReduceMax", "ReduceMean", "ReduceSum", "Resize", "Pad", "Slice", "Concat", "Split"),
+        *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Gather"),
+        *("DepthToSpace", "SpaceToDepth"),
+    }
+)
+"""Operators whose derivative by what depends on the input is finite wherever they are."""
+
+
 class RuleTable(Mapping[str, Rule]):
     """An immutable-by-habit mapping that fills itself through its decorator.
 

@@ -12,6 +12,7 @@ from services.explanation.backprop.operators import (
     elementwise,
     indexing,
     linear,
+    max_pooling,
     normalisation,
     pooling,
     quantisation,
@@ -39,7 +40,7 @@ def guided_relu(op: Operation, g: Value) -> Gradients:
 
     https://arxiv.org/abs/1412.6806
     """
-    return [(op.outputs[0] > 0).where(op.build.emit("Relu", g), 0)]
+    return [unary.gated(op, op.build.emit("Relu", g))]
 
 
 def _rectifies(op: Operation) -> bool:
@@ -64,6 +65,7 @@ GRADIENT = RuleTable(
     linear.rules,
     convolution.rules,
     pooling.rules,
+    max_pooling.rules,
     shape.rules,
     indexing.rules,
     reduction.rules,

@@ -15,7 +15,7 @@ from services.explanation.backprop.control_flow import branches
 from services.explanation.backprop.forward import ForwardGraph
 from services.explanation.backprop.lowering import key_of
 from services.explanation.backprop.operation import Operation, refuse
-from services.explanation.backprop.rules import ANSWER_FOR_ALL_OUTPUTS, Rule
+from services.explanation.backprop.rules import ANSWER_FOR_ALL_OUTPUTS, BOUNDED, Rule
 from services.explanation.backprop.values import Builder, Value
 
 
@@ -28,17 +28,21 @@ class Tape:
         builder: Builder,
         rules: Mapping[str, Rule],
         comparison: Comparison | None = None,
+        *,
+        is_bounded: bool = True,
     ) -> None:
         self._graph = graph
         self._build = builder
         self._rules = rules
         self._comparison = comparison
+        self._is_bounded = is_bounded
         self._gradients: dict[str, list[Value]] = {}
 
     def backward(self, cotangents: Mapping[str, Value], sources: Collection[str]) -> None:
         """Fill in ∂Σ⟨cotangent, output⟩/∂t for every tensor t between `sources` and the outputs."""
         path = self._graph.path(sources, cotangents)
         active = set(sources).union(*(node.output for node in path))
+        self._is_bounded &= all(self._has_bounded_derivative(node, active) for node in path)
         self._gradients = {output: [cotangent] for output, cotangent in cotangents.items()}
         for node in reversed(path):
             if any(o in self._gradients for o in node.output):
@@ -69,6 +73,7 @@ class Tape:
             constant_of=self._graph.constant,
             gradient_of=lambda value: self.gradient(value.name),
             active=active,
+            is_bounded=self._is_bounded,
             baseline=self._comparison.of if self._comparison else _same,
         )
         if node.op_type not in ANSWER_FOR_ALL_OUTPUTS:
@@ -85,13 +90,19 @@ class Tape:
             if gradient is not None:
                 self._gradients.setdefault(name, []).append(gradient)
 
+    @staticmethod
+    def _has_bounded_derivative(node: onnx.NodeProto, active: Collection[str]) -> bool:
+        if node.op_type == "Div":
+            return node.input[1] not in active
+        return key_of(node) in BOUNDED
+
     def _differentiated(
         self, branch: ForwardGraph, cotangents: Mapping[str, Value], sources: Sequence[str]
     ) -> list[Value | None]:
         """The same rules on a branch of this graph; its nodes go to the cotangents' builder."""
         branch.lower(sources, cotangents, self._rules)
         (builder,) = {value.builder for value in cotangents.values()}
-        inner = Tape(branch, builder, self._rules)
+        inner = Tape(branch, builder, self._rules, is_bounded=self._is_bounded)
         inner.backward(cotangents, sources)
         return [inner.gradient(source) for source in sources]
 

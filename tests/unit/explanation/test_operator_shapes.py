@@ -143,6 +143,27 @@ def test_pools(data: st.DataObject) -> None:
     )  # fmt: skip
 
 
+@settings(few, max_examples=60)
+@given(data=st.data())
+def test_the_first_of_equal_maxima_gets_all(data: st.DataObject) -> None:
+    kernel, stride = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
+    dilation, axes = data.draw(st.sampled_from([1, 1, 2])), data.draw(st.sampled_from([1, 2, 2, 3]))
+    padding, is_ceiled = data.draw(st.integers(0, kernel // 2)), data.draw(st.booleans())
+    length = data.draw(st.integers(dilation * (kernel - 1) + 1, 9))
+    x = np.random.default_rng(length).integers(0, 3, (2, 3, *[length] * axes)).astype(np.float32)
+    source = leaf(x)
+    pool = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[axes]
+    truth = pool(source, kernel, stride, padding, dilation, is_ceiled)
+    # PyTorch drops a last window that would start behind the input; ONNX has no way to say so.
+    span = length + 2 * padding - dilation * (kernel - 1) - 1
+    assume(not is_ceiled or truth.shape[2] == -(-span // stride) + 1)
+    check(
+        "MaxPool", {"x": x}, truth, [source], is_dynamic=data.draw(st.booleans()),
+        kernel_shape=[kernel] * axes, strides=[stride] * axes, pads=[padding] * 2 * axes,
+        dilations=[dilation] * axes, ceil_mode=int(is_ceiled),
+    )  # fmt: skip
+
+
 @few
 @given(
     start=st.integers(-8, 8), end=st.integers(-8, 8),

@@ -1,4 +1,4 @@
-"""Pooling over windows."""
+"""Pooling over windows by sums; for maxima see `max_pooling`."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ import numpy as np
 from onnx import TensorProto
 
 from services.explanation.backprop.operation import Operation
-from services.explanation.backprop.operators.indexing import put_back
-from services.explanation.backprop.operators.windows import Window, scatter_windows
+from services.explanation.backprop.operators.windows import Window, scatter_windows, upsampled
 from services.explanation.backprop.rules import Gradients, RuleTable
 from services.explanation.backprop.values import Value
 
 rules = RuleTable()
-
-
-@rules("MaxPool")
-def max_pool(op: Operation, g: Value) -> Gradients:
-    """All to the maximum that the forward pass picked: the first one of a tie, as in PyTorch."""
-    return [put_back(winners(op), g, op.inputs[0])]
-
-
-def winners(op: Operation) -> Value:
-    """Flat positions of a MaxPool's maxima."""
-    if op.attribute("storage_order", 0):
-        raise op.refusal("storage_order=1 (column-major indices)")
-    return op.extra_output(1, TensorProto.INT64)
 
 
 @rules("AveragePool")
@@ -34,7 +20,10 @@ def average_pool(op: Operation, g: Value) -> Gradients:
     """Each element of a window gets 1 / divisor."""
     x = op.inputs[0]
     window = Window.of(op, x)
-    return [_to_elements(g * _shares(op, window), x, window)]
+    share = g * _shares(op, window)
+    if window.tiles(x) and g.elem_type == TensorProto.FLOAT:
+        return [upsampled(share, window)]
+    return [_to_elements(share, x, window)]
 
 
 @rules("LpPool")

@@ -11,6 +11,8 @@ import numpy as np
 from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.values import Shape, Value
 
+CHANNEL_BLOCK = 16
+
 
 @dataclass(frozen=True)
 class Window:
@@ -50,6 +52,14 @@ class Window:
         """Whether some windows may cover fewer elements than others."""
         return any(self.pads_begin) or any(self.pads_end) or self.is_ceiled
 
+    def tiles(self, x: Value) -> bool:
+        """Whether the windows lie side by side and cover `x` exactly."""
+        lengths = static_lengths(x)
+        if lengths is None or self.has_ragged_windows() or self.strides != self.kernel:
+            return False
+        is_whole = all(n % k == 0 for n, k in zip(lengths, self.kernel, strict=True))
+        return is_whole and all(d == 1 for d in self.dilations)
+
     def _padded_same(self, op: Operation, x: Value, mode: str) -> Window:
         """Pads that give ⌈length / stride⌉ windows; the odd one goes where `mode` says."""
         lengths = static_lengths(x)
@@ -74,6 +84,9 @@ class Window:
 def scatter_windows(g: Value, weight: Value, x: Value, window: Window, group: int = 1) -> Value:
     """Give each window's gradient back to the elements it covers, added up where windows overlap.
 
+    For strides of one that is a convolution with the kernel turned round. ONNX Runtime's kernels
+    for it take channels by blocks of sixteen, which makes ConvTranspose the faster one for fewer.
+
     Args:
         g: [N, M, …windows].
         weight: [M, C / group, …kernel].
@@ -82,7 +95,7 @@ def scatter_windows(g: Value, weight: Value, x: Value, window: Window, group: in
         group: Groups of channels that do not see each other.
     """
     build = g.builder
-    if _is_dense(window):
+    if _is_dense(window) and not _has_few_channels(weight, group):
         return _correlated(g, weight, window, group)
 
     def transposed(**extra: Any) -> Value:
@@ -118,8 +131,13 @@ def _is_dense(window: Window) -> bool:
     return is_covered and not window.is_ceiled and all(s == 1 for s in window.strides)
 
 
+def _has_few_channels(weight: Value, group: int) -> bool:
+    channels = None if weight.shape is None else weight.shape[1]
+    return group == 1 and isinstance(channels, int) and channels < CHANNEL_BLOCK
+
+
 def _correlated(g: Value, weight: Value, window: Window, group: int) -> Value:
-    """For strides of one a convolution with the kernel turned round, which has faster kernels."""
+    """The convolution with the kernel turned round."""
     build, axes = weight.builder, len(window.kernel)
     ends = [build.integers([number] * axes) for number in (-1, np.iinfo(np.int64).min, -1)]
     spatial = build.integers(range(2, 2 + axes))
@@ -145,6 +163,16 @@ def _correlated(g: Value, weight: Value, window: Window, group: int) -> Value:
 def _per_group(weight: Value, group: int) -> Value:
     """M / G, the output channels of each group, INT64 [1]."""
     return weight.dims(0, 1) / weight.builder.integers([group])
+
+
+def upsampled(y: Value, window: Window) -> Value:
+    """Each window's value at all elements of it, for windows that tile; float32."""
+    build = y.builder
+    scales = build.constant(np.array([1, 1, *window.kernel], np.float32))
+    return build.emit(
+        "Resize", y, Value(build, ""), scales, mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    )  # fmt: skip
 
 
 def static_lengths(x: Value) -> list[int] | None:
