@@ -150,10 +150,9 @@ def test_steps_from_zeros_are_the_told_text() -> None:
     tokens = untrained("char_transformer").dataset.test.inputs[:3]
     tokens = np.concatenate([tokens, tokens[:, 1:5]], axis=1)
     told = run(forced, {"tokens": tokens})["log_probabilities"]
-    states = {
-        spec.name: np.zeros((3, *(int(size) for size in spec.shape[1:])), kind)
-        for spec, kind in zip(step.inputs[1:], (np.float32, np.float32, np.int64), strict=True)
-    }
+    network = untrained("char_transformer").network
+    assert isinstance(network, Writer)
+    states = {state.name: state.zeros(3).numpy() for state in network.states}
     for place in range(tokens.shape[1]):
         got = run(step, {"token": tokens[:, place : place + 1], **states})
         likely = torch.log_softmax(torch.from_numpy(got["logits"]), dim=1).numpy()
@@ -200,8 +199,10 @@ def test_a_family_is_published_siblings_first(tmp_path: Path) -> None:
         assert manifest.family == "m"
         assert manifest.lineage.job_id == "job"
         assert (manifest.promotion is not None) == (name == "m")
+    network = untrained("char_transformer").network
+    assert isinstance(network, Writer)
     states = store.read_manifest("m.step", 2).states
-    assert [state.input for state in states] == ["keys", "values", "place"]
+    assert [state.input for state in states] == [state.name for state in network.states]
     store.forget_publication("job")
     assert not [path for path in (tmp_path / "publications").rglob("*") if path.is_file()]
 
