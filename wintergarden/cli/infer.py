@@ -12,7 +12,9 @@ from rich.markup import escape
 
 from wintergarden.cli.inputs import given_inputs
 from wintergarden.cli.output import AsJson, people, print_json, table
+from wintergarden.cli.pictures import PicturesDirectory
 from wintergarden.cli.session import HERE, Address, session
+from wintergarden.cli.written import save_attention, tell, texts
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Its name.", show_default=False)]
 InputFile = Annotated[
@@ -50,6 +52,7 @@ def infer(
     save: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write the outputs to this .npz file.")
     ] = None,
+    pictures: PicturesDirectory = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 30.0,
     address: Address = HERE,
     as_json: AsJson = False,
@@ -58,7 +61,8 @@ def infer(
 
     A picture is resized to the model's input and scaled from 0–255 into its
     value range; arrays go as they are, with a batch axis added to a single
-    example. Texts become token ids by the model's own vocabulary.
+    example. Texts become token ids by the model's own vocabulary, and token ids
+    that it writes become texts; --pictures shows where it looked meanwhile.
 
     \b
     Examples:
@@ -68,6 +72,7 @@ def infer(
       echo '[[13.2, 1.8, 2.4, 15, 104, 2.8, 3, 0.3, 2, 6.5, 1, 3, 1100]]' > wine.json
       wintergarden infer mlp-wine wine.json --save answers.npz
       wintergarden infer textcnn-languages --text "Guten Morgen" --text "Buenos días"
+      wintergarden infer bahdanau-dates --text "4. März 2031" --pictures looked
     """
     if (path is None) == (not text):
         raise typer.BadParameter("name an input file, or give --text; see --help")
@@ -77,13 +82,21 @@ def infer(
         outputs = client.infer(
             model, inputs, version=version, outputs=output or (), timeout_s=timeout_s
         )
+    written = texts(outputs, described.manifest)
+    saved = save_attention(inputs, outputs, described.manifest, pictures) if pictures else []
     if save:
         np.savez(save, allow_pickle=False, **outputs)
     if as_json:
-        print_json({"model": model, "version": described.version, "outputs": outputs})
+        told = {} if written is None else {"texts": written}
+        print_json({"model": model, "version": described.version, "outputs": outputs, **told})
         return
     people.print(f"[bold]{model}[/] version {described.version}")
-    _tell(outputs, described.manifest, top)
+    if written is None:
+        _tell(outputs, described.manifest, top)
+    else:
+        tell(written, outputs)
+    for file in saved:
+        people.print(f"wrote {file}")
 
 
 def _tell(
