@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.inference.generation.asking import (
+    ECHO,
     INPUTS,
     SAMPLING,
     STREAM,
@@ -48,7 +49,8 @@ def read_generation(
 
     Raises:
         InvalidArgument: as `codec.read`; a parameter is of a wrong type, or given as an input
-            too; an answer for each token of a call that has one answer; a sequence.
+            too; an answer for each token of a call that has one answer; a stream that is to
+            repeat its prompt; a sequence.
         NotFound: no shared memory of that name is registered.
         Unsupported: shared memory is off.
     """
@@ -67,6 +69,13 @@ def read_generation(
             f"{signature.label}: {STREAM}: a ModelInfer has one answer; use ModelStreamInfer, or "
             "leave it out",
             field=f"inputs.{STREAM}",
+        )
+    excludes = asked.feeds[_POSITIONS[ECHO]]
+    if wants_stream and excludes is not None and not excludes[0]:
+        raise InvalidArgument(
+            f"{signature.label}: {ECHO}: a stream tells what is new alone; leave it out, or set "
+            f"{STREAM} to false",
+            field=f"inputs.{ECHO}",
         )
     asked.feeds[_POSITIONS[STREAM]] = np.array([wants_stream])
     return asked

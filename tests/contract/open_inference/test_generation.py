@@ -159,6 +159,15 @@ def test_an_empty_prompt_begins_a_text(writer):
     assert got[1] == hash_writer.expected("", 8, Sampling(seed=2))
 
 
+def test_the_prompt_is_repeated_where_it_is_asked_for(writer):
+    world, _, client = writer
+    request = asking("ab", seed=[2], max_tokens=[4], exclude_input_in_output=[False])
+    text, tokens, *_ = told(world, client.ModelInfer(request, timeout=LIMIT_S))
+    assert text == "ab" + hash_writer.text(tokens)
+    (answer,) = stream(client, request)
+    assert "a stream tells what is new alone" in answer.error_message
+
+
 def test_a_stop_ends_the_text_before_it(writer):
     world, _, client = writer
     whole = hash_writer.text(hash_writer.expected("z", 40, Sampling(seed=11)))
