@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from wintergarden.errors import Cancelled
 from wintergarden.store import Manifest, ManifestFields, ModelStore
+from wintergarden.store.names import SIBLINGS
 from wintergarden.store.promotion import plan_promotion
 
 TRIALS = "search/trials.json"
@@ -23,7 +25,7 @@ def adopt(
     may_publish: Callable[[int], bool],
     conditions: Sequence[str] = (),
 ) -> Manifest:
-    """Publishes a copy of a trial's version, file by file, each verified.
+    """Publishes a copy of a trial's version, and of its siblings, file by file, each verified.
 
     Args:
         store: where to.
@@ -39,17 +41,35 @@ def adopt(
         DataLoss: a file of the trial is not what its manifest says.
         StorageFull: nothing is visible of what was written.
     """
-    artefact = trials_store.fetch(best.model, best.version)
-    with store.publish(best.model) as draft:
-        for name in best.files:
-            draft.write(name, artefact.read(name))
-        draft.write(TRIALS, json.dumps(list(trials), indent=2, sort_keys=True).encode() + b"\n")
+    with ExitStack() as stack:
+        drafts = []
+        for suffix in (*SIBLINGS, ""):  # the model itself is the last to be seen
+            found = best if not suffix else _sibling(trials_store, best, suffix)
+            if found is None:
+                continue
+            draft = stack.enter_context(store.publish(found.model))
+            artefact = trials_store.fetch(found.model, found.version)
+            for name in found.files:
+                draft.write(name, artefact.read(name))
+            drafts.append((suffix, found, draft))
+        table = json.dumps(list(trials), indent=2, sort_keys=True).encode() + b"\n"
+        draft.write(TRIALS, table)
         if not may_publish(draft.version):
             raise Cancelled(f"version {draft.version} of {best.model!r} may not be published")
-        lineage = best.lineage.model_copy(
-            update={"job_id": job_id, "parent": f"job {best.lineage.job_id}"}
-        )
         rule = plan_promotion(store, best.model, conditions) if conditions else None
-        fields = {name: getattr(best, name) for name in ManifestFields.model_fields}
-        whole = ManifestFields(**fields | {"lineage": lineage, "promotion": rule})
-        return draft.commit(whole, publication=job_id)
+        for suffix, found, written in drafts:
+            lineage = found.lineage.model_copy(
+                update={"job_id": job_id, "parent": f"job {found.lineage.job_id}"}
+            )
+            fields = {name: getattr(found, name) for name in ManifestFields.model_fields}
+            promotion = None if suffix else rule
+            whole = ManifestFields(**fields | {"lineage": lineage, "promotion": promotion})
+            manifest = written.commit(whole, publication=f"{job_id}{suffix}")
+        return manifest
+
+
+def _sibling(store: ModelStore, best: Manifest, suffix: str) -> Manifest | None:
+    """The graph of that suffix which the same trial published; None: it has none."""
+    if not best.lineage.job_id:
+        return None
+    return store.find_publication(f"{best.lineage.job_id}{suffix}")

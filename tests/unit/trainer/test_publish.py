@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from trainer.export.publish import publish
+from trainer.export.publish import publish, publish_family
 from trainer.export.release import Release
-from wintergarden.errors import StorageFull
+from trainer.search.adoption import adopt
+from wintergarden.errors import Cancelled, StorageFull
 from wintergarden.store import ManifestFields, TensorInfo, open_store
 
 X = TensorInfo(name="x", datatype="FP32", shape=(-1, 3))
@@ -79,3 +82,57 @@ def test_leave_is_asked_anew_for_each_number(
     monkeypatch.undo()
     publish(store, "net", RELEASE, "job", may_publish)
     assert asked == [1, 2]
+
+
+FAMILY = [replace(RELEASE, suffix=suffix) for suffix in (".forced", ".step", "")]
+
+
+def test_a_full_disk_shows_nothing_of_a_family(
+    tmp_path: Path, fill_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    fill_at(3 * WRITES - 5)  # all but the last file of the last
+    with pytest.raises(StorageFull):
+        publish_family(store, "net", FAMILY)
+    monkeypatch.undo()
+    assert store.list_models() == []
+    publish_family(store, "net", FAMILY)
+    assert store.list_models() == ["net", "net.forced", "net.step"]
+
+
+def test_a_search_adopts_a_trials_family_whole(tmp_path: Path) -> None:
+    trials, store = open_store(str(tmp_path / "trials")), open_store(str(tmp_path / "store"))
+    publish_family(trials, "net", FAMILY, "other")
+    best = publish_family(trials, "net", FAMILY, "trial")
+
+    def adopted(may_publish: Callable[[int], bool]) -> None:
+        rule, table = ["test_loss<=9"], [{"lr": 1}]
+        adopt(
+            store, trials, best,
+            job_id="search", trials=table, may_publish=may_publish, conditions=rule,
+        )  # fmt: skip
+
+    with pytest.raises(Cancelled):
+        adopted(lambda version: False)
+    assert store.list_models() == []
+    adopted(lambda version: True)
+    adopted(lambda version: True)  # an attempt that did not know
+    for name in ("net", "net.forced", "net.step"):
+        (version,) = store.list_versions(name)
+        manifest = store.read_manifest(name, version)
+        assert (manifest.lineage.job_id, manifest.lineage.parent) == ("search", "job trial")
+        assert (manifest.promotion is not None) == (name == "net")
+        assert ("search/trials.json" in manifest.files) == (name == "net")
+        artefact = store.fetch(name, version)
+        assert {file: artefact.read(file) for file in FILES} == FILES
+
+
+def test_a_search_adopts_a_trial_that_has_no_family(tmp_path: Path) -> None:
+    trials, store = open_store(str(tmp_path / "trials")), open_store(str(tmp_path / "store"))
+    best = publish(trials, "net", RELEASE, "trial")
+    manifest = adopt(
+        store, trials, best, job_id="search", trials=[{"lr": 1}], may_publish=lambda version: True
+    )
+    assert store.list_models() == ["net"]
+    told = store.fetch("net", manifest.version).read("search/trials.json")
+    assert json.loads(told) == [{"lr": 1}]
