@@ -103,7 +103,7 @@ class KneserNey:
         given = np.bincount(contexts, weights=discounts, minlength=size)
         is_seen = totals > 0
         left = np.where(is_seen, given / np.maximum(totals, 1), 1.0)
-        return _Order(keys, (counts - discounts) / totals[contexts], left)
+        return _Order(keys, (counts - discounts) / np.maximum(totals, 1)[contexts], left)
 
 
 def _discounts(counts: Array) -> Array:
