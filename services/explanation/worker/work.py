@@ -93,6 +93,9 @@ class _Explaining:
         self._method = attribution(request.method)
         rows = _examples(subject, examples)[0] if examples else None
         self._query = explain_query(request, rows)
+        if examples:
+            context = _context(subject, self._query.input_name, examples)
+            self._query = replace(self._query, context=context)
         self._render = request.render
         self.steps = len(self._query.rows)
         self.block_steps = GRADIENT_BLOCK_ROWS if self._method.needs_gradient else BLOCK_ROWS
@@ -280,6 +283,15 @@ def _examples(subject: Subject, examples: Sequence[int]) -> tuple[Array, Array |
         )
     labels = None if reference.labels is None else reference.labels[start:end]
     return every[start:end], labels
+
+
+def _context(subject: Subject, name: str, examples: Sequence[int]) -> dict[str, Array]:
+    """What the same examples have for the inputs that are not explained."""
+    start, count = examples
+    explained = name or subject.input.name
+    inputs = subject.reference().inputs
+    others = [t.name for t in subject.manifest.inputs if t.name != explained and t.name in inputs]
+    return {other: inputs[other][start : start + count if count else None] for other in others}
 
 
 def _check_count(classes: Sequence[int], rows: int, field: str) -> None:

@@ -11,10 +11,13 @@ from onnx import numpy_helper
 from services.explanation.explain import ExplainQuery, Explanation, explain
 from services.explanation.methods import attribution
 from services.explanation.subject import Subject, Subjects
+from services.explanation.worker.work import work_of
 from wintergarden.errors import InvalidTensor, Unsupported
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.store import ManifestFields, TensorInfo, open_store
 from wintergarden.store.manifest import VocabularyInfo
+from wintergarden.store.reference import write_reference
+from wintergarden.wire import explanation_pb2 as pb
 
 RNG = np.random.default_rng(0)
 READ = RNG.normal(size=(9, 4)).astype(np.float32)
@@ -42,6 +45,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     store = open_store(str(tmp_path_factory.mktemp("store")))
     with store.publish("forced") as draft:
         draft.write("model.onnx", model.SerializeToString())
+        examples = {"source": SOURCE, "prefix": PREFIX}
+        draft.write("reference.npz", write_reference(examples, np.zeros(3, np.int64), SOURCE))
         words = VocabularyInfo(level="word", tokens=tuple("abcdefg"), max_tokens=9)
         draft.commit(
             ManifestFields(
@@ -111,6 +116,16 @@ def test_of_what_was_written_only_the_token_before_counts(subject: Subject) -> N
         rows=PREFIX, input_name="prefix", context={"source": SOURCE},
     )  # fmt: skip
     assert (found.attributions != 0).tolist() == 3 * [[False, True, False]]
+
+
+def test_a_job_over_examples_has_their_context(subject: Subject) -> None:
+    request = pb.SubmitExplanationRequest()
+    request.explain.method, request.explain.targets[:] = "saliency", [TOKEN]
+    request.explain.region.box.begin[:], request.explain.region.box.end[:] = [STEP], [STEP + 1]
+    block = work_of(request, subject, (1, 2)).block(0)
+    expected = answer(subject, "saliency").attributions[1:]
+    np.testing.assert_allclose(block.arrays["attributions"], expected, atol=1e-6)
+    assert block.arrays["regions"].shape == (2, PREFIX.shape[1])
 
 
 def test_what_goes_with_a_request_is_checked(subject: Subject) -> None:
