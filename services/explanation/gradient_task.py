@@ -111,7 +111,8 @@ class Task:
                 )
         spread = [np.broadcast_to(row, self.rows.shape) for row in rows]
         outputs = [self.entry.outputs(baselines, self.head) for baselines in spread]
-        return rows, description, self._picked(np.mean(outputs, axis=0, dtype=np.float64))
+        means: Array = np.stack(outputs).mean(axis=0, dtype=np.float64)
+        return rows, description, self._picked(means)
 
     def _picked(self, outputs: Array) -> Array:
         picked = np.take_along_axis(outputs, self.targets[:, None], axis=1)[:, 0]
@@ -135,9 +136,9 @@ class Task:
         extra = tuple(range(self.query.rows.ndim, values.ndim))
         if not self.embedding or not extra:
             return values
-        if norm:
-            return np.sqrt((values.astype(np.float64) ** 2).sum(axis=extra))
-        return values.sum(axis=extra, dtype=np.float64)
+        wide = values.astype(np.float64)
+        folded: Array = np.sqrt((wide**2).sum(axis=extra)) if norm else wide.sum(axis=extra)
+        return folded
 
     def answer(
         self,

@@ -97,6 +97,6 @@ def _cam(task: Task) -> Array:
     maps = grad_cam(activations, gradients)
     if task.embedding:
         return enlarged(maps, rows.shape[1:])
-    lengths = np.delete(rows.shape[1:], channel - 1)
+    lengths = [length for axis, length in enumerate(rows.shape) if axis not in (0, channel)]
     spread = np.expand_dims(enlarged(maps, lengths), channel)
     return np.broadcast_to(spread, rows.shape).astype(np.float64)
