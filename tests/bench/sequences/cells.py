@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--model", default="lstm-source")
     arguments = parser.parse_args()
     store = open_store(arguments.store)
-    name = f"{arguments.model}.forced"
+    name = arguments.model
     artefact = store.fetch(name, store.latest_version(name))
     manifest = artefact.manifest
     architecture = find(manifest.architecture)
