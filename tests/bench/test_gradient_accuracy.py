@@ -58,6 +58,15 @@ class First(nn.Module):
         return first.mean((2, 3)) if first.ndim == 4 else first
 
 
+@pytest.fixture(autouse=True)
+def _any_algorithm() -> Iterator[None]:
+    """Shap undoes pools by what has no deterministic form; the trainer forbids it."""
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(was)
+
+
 @cache
 def network(case: str) -> tuple[First, Tensor, str, list[int]]:
     """In evaluation; eight rows; the input's name and variable axes."""
