@@ -51,7 +51,7 @@ moves = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(moves)
 def test_rows_have_the_states_of_their_own_tokens(session, wanted):
     stepper, sums = stepper_of(session), []
