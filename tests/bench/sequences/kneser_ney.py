@@ -68,7 +68,8 @@ class KneserNey:
             probability = kept + left * probability
             # The context of the next token, one longer, ends here.
             place = np.concatenate([[-1], np.where(is_seen, found, -1)[:-1]])
-        return np.log2(probability)
+        bits: Array = np.log2(probability)
+        return bits
 
     def bits_per_character(self, documents: Sequence[Array], characters: int) -> float:
         """What documents cost, each with its marks; their begin costs nothing."""

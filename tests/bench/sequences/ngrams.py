@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def main() -> None:
         is_marked=True, is_verbatim=dataset.info.is_verbatim,
     )  # fmt: skip
 
-    def documents(texts: list[str]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def documents(texts: list[str]) -> list[Any]:
         return [vocabulary.encode([text], begin=True, end=True)[0] for text in texts]
 
     learnt = np.concatenate(documents(dataset.train.inputs.tolist()))
