@@ -7,7 +7,7 @@ graph serves every batch size and length; ONNX Runtime folds those that turn out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -229,52 +229,54 @@ class Builder:
     def concat(self, parts: Sequence[Value], axis: int = 0) -> Value:
         return parts[0] if len(parts) == 1 else self.emit("Concat", *parts, axis=axis)
 
-    def scan(
+    def loop(
         self,
-        step: Callable[[list[Value], list[Value]], tuple[list[Value], list[Value]]],
-        states: Sequence[Value],
-        series: Sequence[Value],
+        body: Builder,
+        states: tuple[Sequence[Value], Sequence[Value]],
+        series: tuple[Sequence[Value], Sequence[Value]],
+        results: tuple[Sequence[Value], Sequence[Value]],
         *,
         rank: int,
         is_backwards: bool,
     ) -> tuple[list[Value], list[Value]]:
-        """A loop over the first axis of `series`: no unrolling, memory linear in the length.
+        """A Scan over the first axis of series; see `scan.scan`, which writes its body.
 
         Args:
-            step: (states, elements) to (next states, answers), written as arithmetic; it may use
-                tensors from around the loop.
-            states: Where the loop starts.
-            series: [T, …] each.
-            rank: Of the states and elements; where a loop stands inside a branch, ONNX Runtime
-                does not work it out.
+            body: Holds the nodes of one turn, which may use tensors from around the loop.
+            states: Where the loop starts, and what the body calls them.
+            series: What is looped over, and what the body calls an element of each.
+            results: The body's next states, and its answers.
+            rank: Of states, elements and answers; where a loop stands inside a branch, ONNX
+                Runtime does not work it out.
             is_backwards: From the last element to the first; answers stay where their elements are.
 
         Returns:
             The last states, and the answers as series.
         """
-        body = self.nested()
-        formal = [Value(body, f"{body._prefix}/in_{i}", v.elem_type)
-                  for i, v in enumerate([*states, *series])]  # fmt: skip
-        after, answers = step(formal[: len(states)], formal[len(states) :])
-        results = [body.emit("Identity", value) for value in [*after, *answers]]
+        (starts, carried), (wholes, elements), (after, answers) = states, series, results
+        formal, made = [*carried, *elements], [*after, *answers]
         graph = helper.make_graph(
             body.nodes,
             "step",
             [helper.make_tensor_value_info(v.name, v.elem_type, [None] * rank) for v in formal],
-            [helper.make_tensor_value_info(v.name, v.elem_type, [None] * rank) for v in results],
+            [helper.make_tensor_value_info(v.name, v.elem_type, [None] * rank) for v in made],
             body.initializers,
         )
         outputs = self.emit_many(
             "Scan",
-            *states,
-            *series,
-            count=len(results),
+            *starts,
+            *wholes,
+            count=len(made),
             body=graph,
-            num_scan_inputs=len(series),
-            scan_input_directions=[int(is_backwards)] * len(series),
+            num_scan_inputs=len(wholes),
+            scan_input_directions=[int(is_backwards)] * len(wholes),
             scan_output_directions=[int(is_backwards)] * len(answers),
         )
-        return outputs[: len(states)], outputs[len(states) :]
+        return outputs[: len(starts)], outputs[len(starts) :]
+
+    def argument(self, number: int, like: Value) -> Value:
+        """A name for an input of the loop whose body this is."""
+        return Value(self, f"{self._prefix}/in_{number}", like.elem_type)
 
     def prune(self, needed: Iterable[str]) -> None:
         """Forget every node and constant that no tensor in `needed` depends on."""

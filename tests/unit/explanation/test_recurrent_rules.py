@@ -212,7 +212,7 @@ def test_two_thousand_steps_build_at_once_and_take_memory_linear_in_the_length()
     derived = differentiate(model, "X")
     session = onnxruntime.InferenceSession(derived.SerializeToString())
     assert time.monotonic() - start < 2
-    assert len(derived.graph.node) < 100  # whatever the length
+    assert len(derived.graph.node) < 150  # whatever the length
 
     def peak(steps: int) -> int:
         x, w = np.ones((steps, 8, INPUTS), "f"), np.ones((steps, 1, 8, HIDDEN), "f")
