@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.data.dataset import Dataset, Split
+from trainer.data.dates import DATES, draw_dates
 from trainer.data.registry import load
 from trainer.recipes.supervised import train
 from trainer.recipes.trained import Trained
@@ -24,6 +26,11 @@ MLP = {"epochs": 5, "batch_size": 32, "hidden_sizes": [16]}
 LOSS_FALLS = {"epochs": 12, "patience": 2, "learning_rate": 0.2, "optimizer": "sgd"}
 
 SMALL = {"epochs": 2, "batch_size": 16, "width": 0.1}
+WRITING = {"epochs": 2, "batch_size": 16, "hidden_size": 8, "embed_dim": 8, "dropout": 0.2}
+ATTENDING = {
+    "epochs": 2, "batch_size": 16, "embed_dim": 8, "num_heads": 2, "layers": 1,
+    "feedforward_dim": 16, "dropout": 0.2,
+}  # fmt: skip
 
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lenet5": ("lenet5", "digits", {"epochs": 2, "batch_size": 256, "dropout": 0.3}),
@@ -61,6 +68,17 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "segnet": ("segnet", "few scenes", SMALL | {"stages": 2}),
     "linear": ("linear", "wine", {"epochs": 3}),
     "perceptron": ("perceptron", "wine", {"epochs": 3}),
+    "rnn": ("rnn", "few dates", WRITING),
+    "lstm": ("lstm", "few documents", WRITING | {"layers": 2}),
+    "gru": ("gru", "wine", {"epochs": 2, "hidden_size": 8}),
+    "bahdanau": ("bahdanau", "few dates", WRITING),
+    "transformer": ("transformer", "few dates", ATTENDING),
+    "char_transformer": ("char_transformer", "few documents", ATTENDING | {"context": 16}),
+    "show_attend_tell": (
+        "show_attend_tell",
+        "few captions",
+        {"epochs": 2, "batch_size": 16, "maps": 8, "embed_dim": 6, "hidden_size": 7},
+    ),
 }
 QUICK = [case for case, (architecture, _, _) in CASES.items() if architecture == "mlp"]
 
@@ -69,12 +87,33 @@ def examples(name: str) -> Dataset:
     """A data set; a few examples of one for what is slow."""
     if not name.startswith("few "):
         return load(name)
+    if name in ("few dates", "few documents", "few captions"):
+        return few_texts(name)
     whole = load({"few digits": "digits", "few scenes": "digit-masks"}[name])
     parts = [
         Split(part.inputs[:count], part.labels[:count])
         for part, count in ((whole.train, 48), (whole.validation, 16), (whole.test, 16))
     ]
     return Dataset(whole.info, *parts)
+
+
+def few_texts(name: str) -> Dataset:
+    """Dates of one locale: to be read, to be learnt as a language, or to be said of pictures."""
+    task: Any = {"few dates": "sequence-to-sequence", "few documents": "language-modelling"}
+    sizes = {"train": 48, "validation": 16, "test": 16}
+    info = replace(DATES, name=name, task=task.get(name, "captioning"), split_sizes=sizes)
+    parts = []
+    for part, count in sizes.items():
+        drawn = draw_dates(part, count, ["de"])
+        texts = np.array([date.text for date in drawn], dtype=object)
+        labels = np.array([date.iso for date in drawn], dtype=object)
+        if name == "few documents":
+            labels = np.zeros(count, np.int64)
+        if name == "few captions":
+            texts = np.random.default_rng(count).random((count, 1, 16, 16), np.float32)
+            info = replace(info, input_shape=(1, 16, 16))
+        parts.append(Split(texts, labels))
+    return Dataset(info, *parts)
 
 
 @dataclass
