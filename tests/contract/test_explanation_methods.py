@@ -11,7 +11,9 @@ PAGE = Path(__file__).parents[2] / "docs/methods.md"
 
 
 def test_the_page_lists_the_methods_there_are() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (yes|no) \|", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (attribution|attack) \| (yes|no) \|", PAGE.read_text(), re.MULTILINE
+    )
     assert rows == [(m.name, m.kind, "yes" if m.needs_gradient else "no") for m in METHODS]
 
 

@@ -20,8 +20,8 @@ from wintergarden.errors import InvalidArgument
 
 pytestmark = pytest.mark.environments
 
-LARGE = frozenset({"open-nsfw", "rapidocr-recognition", "basic-pitch"})
-"""Sixty-five evaluations of these take ten seconds and more."""
+LARGE = frozenset({"open-nsfw", "magika", "rapidocr-recognition", "basic-pitch"})
+"""Two hundred evaluations of these take ten seconds and more."""
 
 
 def needs_time(name: str) -> None:
