@@ -49,7 +49,7 @@ SMALL: dict[str, tuple[DatasetInfo, dict[str, Any]]] = {
     "char_transformer": (
         LANGUAGE,
         {
-            "embed_dim": 8, "num_heads": 2, "layers": 2, "feedforward_dim": 9, "context": 6,
+            "embed_dim": 8, "num_heads": 2, "layers": 1, "feedforward_dim": 9, "context": 6,
             "piece_tokens": 8,
         },
     ),
@@ -60,7 +60,7 @@ def dataset(info: DatasetInfo) -> Dataset:
     generator = np.random.default_rng(0)
 
     def part(size: int) -> Split:
-        words = ["".join(generator.choice(list("abcdé"), 1 + i % 7)) for i in range(size)]
+        words = ["".join(generator.choice(list("abcdé"), 1 + i % 5)) for i in range(size)]
         texts = np.array(words, dtype=object)
         if info.task == "language-modelling":
             return Split(np.array([" ".join(words)] * 4, dtype=object), np.zeros(4, np.int64))
@@ -94,11 +94,11 @@ def session(release: Release) -> Session:
     return open_session(release.files[MODEL], RuntimeOptions(device="cpu"))
 
 
-FAMILIES = [  # an export takes seconds: the two that use the same code as others are for the bench
-    pytest.param(
-        name, marks=[pytest.mark.bench] if name in ("transformer", "show_attend_tell") else []
-    )
-    for name in SMALL
+# An export takes seconds. These two go the same ways as the others, and are for whoever asks:
+# pytest -m bench tests/unit/trainer/test_family.py
+ON_DEMAND = ("transformer", "show_attend_tell")
+FAMILIES = [
+    pytest.param(name, marks=[pytest.mark.bench] if name in ON_DEMAND else []) for name in SMALL
 ]
 
 
