@@ -18,7 +18,7 @@ def learn_byte_pairs(texts: Iterable[str], size: int) -> tuple[tuple[str, ...], 
     Returns:
         The tokens, at most `size`, and the merges that lead to them.
     """
-    # Its import starts threads, which no other recipe needs.
+    # Needed by those alone who ask for byte pairs.
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
