@@ -50,6 +50,9 @@ def with_drawn_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     sizes = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
     is_positive = {n.input[i] for n in nodes if n.op_type == "BatchNormalization" for i in (1, 4)}
+    reshaped = {n.output[0]: n.input[0] for n in nodes if n.op_type in ("Unsqueeze", "Reshape")}
+    factors = {reshaped.get(i, i) for n in nodes if n.op_type == "Mul" for i in n.input}
+    is_positive |= factors  # Caffe's Scale; near nothing they would leave nothing
     model.ir_version = max(model.ir_version, 4)  # from which constants need not be inputs
     kept = []
     for node in nodes:
