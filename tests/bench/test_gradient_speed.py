@@ -38,7 +38,7 @@ FEATURES, HIDDEN = 64, 128
 
 
 class SmallVGG16(nn.Module):
-    """Configuration D for 32x32 pixels: what is left of them, one pixel, goes to one dense layer."""
+    """Configuration D for 32x32 pixels: of them one is left, which goes to one dense layer."""
 
     def __init__(self) -> None:
         super().__init__()
