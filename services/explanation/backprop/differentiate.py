@@ -56,6 +56,7 @@ def differentiate(
     _require_free(graph, own)
     if rule in FOLDING:
         graph.fold()
+    graph.flatten_small_planes()
     if target not in sources:
         graph.lower(sources, [target], rules)
 

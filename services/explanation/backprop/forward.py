@@ -25,6 +25,7 @@ from services.explanation.backprop.lowering import (
     key_of,
 )
 from services.explanation.backprop.operation import refuse
+from services.explanation.backprop.planes import write_as_products
 from services.explanation.backprop.traditional import spell_out
 from services.explanation.backprop.values import Builder, Dim, Shape, Value
 from wintergarden.errors import InvalidArgument, Unsupported
@@ -49,6 +50,18 @@ class ForwardGraph:
         """Take each BatchNormalization into the layer before it."""
         self.model = _infer(fold_batch_normalisation(self.model))
         self._index()
+
+    def flatten_small_planes(self) -> None:
+        """Write convolutions over planes of a few pixels as matrix products."""
+        shapes = {name: _shape(v.type.tensor_type.shape)[2:] for name, v in self._info.items()}
+        known = {
+            name: lengths
+            for name, dims in shapes.items()
+            if len(lengths := tuple(d for d in dims if isinstance(d, int))) == len(dims)
+        }
+        if write_as_products(self.model, known):
+            self.model = _infer(self.model)
+            self._index()
 
     def _index(self) -> None:
         graph = self.model.graph

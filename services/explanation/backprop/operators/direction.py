@@ -12,6 +12,8 @@ from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.scan import Step, scan
 from services.explanation.backprop.values import Value
 
+_TO_THE_END = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True)
 class Direction:
@@ -98,10 +100,17 @@ class Direction:
 
     def earlier(self, series: Value, start: Value | None) -> Value:
         """[T, N, H] one step earlier in the order of the forward pass, from `start` on."""
-        shift = -1 if self.is_reversed else 1
-        pads = self.op.build.integers([shift, 0, 0, -shift, 0, 0])
-        shifted = self.op.build.emit("Pad", series, pads)
-        return shifted if start is None else self._edge(series, is_start=True).where(start, shifted)
+        build, is_reversed = self.op.build, self.is_reversed
+        if start is not None and self.valid is not None and is_reversed:
+            shifted = self.earlier(series, None)
+            return self._edge(series, is_start=True).where(start, shifted)
+        if start is not None:
+            first, last = (1, _TO_THE_END) if is_reversed else (0, -1)
+            ends = map(build.integers, ([first], [last], [0]))
+            parts = [start.unsqueeze([0]), build.emit("Slice", series, *ends)]
+            return build.concat(parts[:: -1 if is_reversed else 1])
+        shift = -1 if is_reversed else 1
+        return build.emit("Pad", series, build.integers([shift, 0, 0, -shift, 0, 0]))
 
     def incoming(self, like: Value) -> tuple[list[Value], Value]:
         """What arrives at H from outside the layer: at each step [T, N, H], if anything, and

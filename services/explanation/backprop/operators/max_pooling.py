@@ -57,7 +57,7 @@ def _tiled(op: Operation, g: Value, window: Window) -> Value:
     """
     x, y = op.inputs[0], op.outputs[0]
     lengths = static_lengths(x) or []
-    numbers = np.arange(math.prod(window.kernel), 0, -1, np.float32).reshape(window.kernel)
+    numbers = np.arange(math.prod(window.kernel), 0, -1, dtype=np.float32).reshape(window.kernel)
     repeats = [n // k for n, k in zip(lengths, window.kernel, strict=True)]
     order = op.build.constant(np.tile(numbers, repeats)[None, None])
     ranked = x.equals(upsampled(y, window)).cast(g.elem_type) * order

@@ -148,7 +148,10 @@ def _cell(before: Value, keep: Value, gain: Value) -> tuple[list[Value], list[Va
 
 def _gru(d: Direction, slopes_of: SlopesOf) -> _States:
     """H = h + z ⊙ (H₋ − h); h sees the past through the reset gate r, before or after R."""
-    is_reset_last = bool(d.op.attribute("linear_before_reset", 0))
+    is_reset_last, is_start_wanted = (
+        bool(d.op.attribute("linear_before_reset", 0)),
+        d.op.is_active(5),
+    )
     parts = d.op.build.integers([2 * d.hidden_size, d.hidden_size])
 
     def halves(stacked: Value, axis: int = -1) -> list[Value]:
@@ -191,11 +194,13 @@ def _gru(d: Direction, slopes_of: SlopesOf) -> _States:
         else:
             gates = by_h.builder.concat([z_in, r_in], axis=-1)
             by_past = by_h * keeping + gates @ r_gates + back
-        return [by_past], [by_h.builder.concat([z_in, r_in, h_in], axis=-1), by_past]
+        by_in = by_h.builder.concat([z_in, r_in, h_in], axis=-1)
+        return [by_past], [by_in, by_past] if is_start_wanted else [by_in]
 
     rows = [keep, by_z, by_candidate, by_r, by_reset, *outside]
-    _, (by_in, by_past), trim = d.scan(step, [by_end], [(row, 0) for row in rows])
-    return trim(by_in @ d.w), d.at_start(trim(by_past)), None
+    _, (by_in, *by_pasts), trim = d.scan(step, [by_end], [(row, 0) for row in rows])
+    by_start = d.at_start(trim(by_pasts[0])) if by_pasts else None
+    return trim(by_in @ d.w), by_start, None
 
 
 def _rnn(d: Direction, slopes_of: SlopesOf) -> _States:
