@@ -115,7 +115,9 @@ class _Convolution:
                 steps = zip(place, tap, self.strides, self.dilations, begins, strict=True)
                 seen = tuple(o * s + k * d - p for o, k, s, d, p in steps)
                 if all(0 <= at < n for at, n in zip(seen, self.inside, strict=True)):
-                    matrix[(slice(None), *place, slice(None), *seen)] = self.weight[(..., *tap)]
+                    matrix[(slice(None), *place, slice(None), *seen)] = self.weight[
+                        (slice(None), slice(None), *tap)
+                    ]
         matrix = matrix.reshape(count * math.prod(self.outside), -1)
         rows = to.node("Reshape", self.node.input[0], to.constant([0, matrix.shape[1]]))
         bias = to.constant(np.repeat(self.bias, math.prod(self.outside)))
