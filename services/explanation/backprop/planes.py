@@ -108,16 +108,16 @@ class _Convolution:
     def _as_one_matrix(self, to: _Writer) -> None:
         """[N, C, …] to [N, C · pixels] to [N, M · pixels]."""
         count, channels, *kernel = self.weight.shape
-        matrix = np.zeros((count, *self.outside, channels, *self.inside), self.weight.dtype)
+        matrix = np.zeros((*self.outside, *self.inside, count, channels), self.weight.dtype)
+        by_tap = np.moveaxis(self.weight, (0, 1), (-2, -1))
         for place in itertools.product(*map(range, self.outside)):
             for tap in itertools.product(*map(range, kernel)):
                 begins = self.pads[: len(kernel)]
                 steps = zip(place, tap, self.strides, self.dilations, begins, strict=True)
                 seen = tuple(o * s + k * d - p for o, k, s, d, p in steps)
                 if all(0 <= at < n for at, n in zip(seen, self.inside, strict=True)):
-                    matrix[(slice(None), *place, slice(None), *seen)] = self.weight[
-                        (slice(None), slice(None), *tap)
-                    ]
+                    matrix[place + seen] = by_tap[tap]
+        matrix = np.moveaxis(matrix, (-2, -1), (0, 1 + len(kernel)))
         matrix = matrix.reshape(count * math.prod(self.outside), -1)
         rows = to.node("Reshape", self.node.input[0], to.constant([0, matrix.shape[1]]))
         bias = to.constant(np.repeat(self.bias, math.prod(self.outside)))
