@@ -131,7 +131,8 @@ def test_pools(data: st.DataObject) -> None:
     operator = data.draw(st.sampled_from(["MaxPool", "AveragePool"]))
     counts_pads = data.draw(st.booleans())
     x = values(2, 3, length, length)
-    source, more = leaf(x), {}
+    source = leaf(x)
+    more: dict[str, Any] = {}
     if operator == "MaxPool":
         truth = F.max_pool2d(source, kernel, stride, padding)
     else:

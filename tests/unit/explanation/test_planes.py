@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -16,7 +18,7 @@ from services.explanation.backprop.planes import MIN_CHANNELS
 
 
 def convolution(
-    weight: np.ndarray, bias: np.ndarray, lengths: list[int], **attributes: object
+    weight: np.ndarray, bias: np.ndarray, lengths: Any, **attributes: Any
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w", "b"], ["y"], **attributes)],
@@ -65,7 +67,7 @@ def test_equals_float64_autograd(data: st.DataObject) -> None:
 def test_what_gains_nothing_stays_a_convolution() -> None:
     """Few channels, groups, large planes, planes of unknown size."""
     many = np.ones((MIN_CHANNELS, MIN_CHANNELS, 3, 3), np.float32)
-    cases = [
+    cases: list[tuple[Any, Any, int]] = [
         (many[:8], [2, 2], 1),
         (many[:, :16], [2, 2], 2),
         (many, [4, 5], 1),
