@@ -132,6 +132,9 @@ class DatasetsServicer:
 
 
 def _message(entry: Entry, architectures: Sequence[Entry]) -> pb.Dataset:
+    fitting = [a for a in architectures if entry["name"] in a["datasets"]]
+    # Networks of sequences take tables too, but nobody begins with them there.
+    fitting.sort(key=lambda a: "language-modelling" in a["tasks"] and not _is_sequence(entry))
     return pb.Dataset(
         name=entry["name"],
         summary=entry["summary"],
@@ -141,5 +144,9 @@ def _message(entry: Entry, architectures: Sequence[Entry]) -> pb.Dataset:
         split_sizes=entry["split_sizes"],
         source=entry["source"],
         digest=entry.get("digest", ""),
-        architectures=[a["name"] for a in architectures if entry["name"] in a["datasets"]],
+        architectures=[a["name"] for a in fitting],
     )
+
+
+def _is_sequence(entry: Entry) -> bool:
+    return entry["task"] not in ("tabular-classification", "regression")

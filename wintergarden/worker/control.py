@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 PROGRESS_INTERVAL_S = 0.5
+_HEARING_S = 0.1
 LAST_STEP_S = 30.0
 """How long the step under way may still take once the supervisor is gone."""
 
@@ -85,6 +86,9 @@ class Control:
         Raises:
             Stopped: with the reason.
         """
+        if not self._stop_reason and time.time() > self._lease_until:
+            # A renewal may have come while a call let no thread run that could have heard it.
+            time.sleep(_HEARING_S)
         if not self._stop_reason and time.time() > self._lease_until:
             self._stop_reason = "the lease was not renewed in time"
         if self._stop_reason:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from services.inference.protocol.inference_call import InferenceCall
 from services.inference.protocol.responses import in_stream
 from services.inference.scheduling.scheduler import Array
+from wintergarden.errors import DeadlineExceeded
 from wintergarden.service.errors import StatusError, status_of
 from wintergarden.service.transport import BidirectionalCall
 from wintergarden.wire import open_inference_pb2 as pb
@@ -45,7 +46,12 @@ class Stream:
         with self._changed:
             while self._open and not self._call.is_gone and not self._has_failed:
                 self._changed.wait()
-        if not self._has_failed:
+            is_cut_off = self._open > 0
+        if self._has_failed:
+            return
+        if is_cut_off:  # who still listens must not take what there is for all
+            self._call.fail(DeadlineExceeded("the deadline passed before the last answer"))
+        else:
             self._call.end()
 
     @property

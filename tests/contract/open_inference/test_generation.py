@@ -249,7 +249,8 @@ def test_the_model_says_that_it_writes(writer):
 
 def test_a_full_queue_refuses_with_a_time_to_come_back(world):
     publish(world, generation=ENDLESS)
-    _, client = world.serve(max_waiting=1, max_batch_rows=1)
+    app, client = world.serve(max_waiting=1, max_batch_rows=1)
+    generator = app.repository.resolve("writer").generator.scheduler
     endless = asking("a", max_tokens=[65_536])
     calls = [stream(client, endless) for _ in range(2)]
     next(calls[0])  # it has the only row
@@ -264,6 +265,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(world):
     world.eventually(is_refused, LIMIT_S)
     for call in calls:
         call.cancel()
+    world.eventually(lambda: generator.waiting == 0, LIMIT_S)
     got = told(world, client.ModelInfer(asking("b", seed=[1], max_tokens=[2]), timeout=LIMIT_S))
     assert got[1] == hash_writer.expected("b", 2, Sampling(seed=1))
 

@@ -115,5 +115,5 @@ def test_the_ink_of_a_scene_can_be_seen_and_its_mask_is_where_it_is() -> None:
 
 
 def test_an_unknown_set_names_those_there_are() -> None:
-    with pytest.raises(NotFound, match="'cifar'; there are breast-cancer, diabetes, "):
+    with pytest.raises(NotFound, match="'cifar'; there are breast-cancer, dates, diabetes, "):
         load("cifar")

@@ -14,7 +14,7 @@ from trainer.export import variants
 from trainer.export.operators import HEAVY, read_outs
 from trainer.export.parity import run_onnx
 from trainer.export.publish import publish
-from trainer.export.release import Release, make_release
+from trainer.export.release import Release, kept_rows, make_release
 from trainer.recipes.supervised import train
 from trainer.recipes.trained import Trained
 from trainer.zoo.registry import find
@@ -185,10 +185,8 @@ def test_a_network_that_is_all_read_out_has_no_int8(tmp_path: Path) -> None:
 
 
 def test_large_examples_are_fewer_in_the_reference() -> None:
-    from trainer.export.release import _rows
-
     pictures, labels = np.zeros((400, 3, 224, 224), np.float32), np.zeros(400, np.int64)
-    rows = _rows(1000, 64 << 20, pictures, labels)
+    rows = kept_rows(1000, 64 << 20, pictures, labels)
     assert rows == (64 << 20) // (3 * 224 * 224 * 4 + 8)
-    assert _rows(1000, 64 << 20, labels) == 1000
-    assert _rows(1000, 10, pictures) == 1
+    assert kept_rows(1000, 64 << 20, labels) == 1000
+    assert kept_rows(1000, 10, pictures) == 1
