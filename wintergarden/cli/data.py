@@ -147,7 +147,9 @@ def list_datasets(address: Address = HERE, as_json: AsJson = False) -> None:
         return
     listed = table("data set", "task", "shape", "classes ›", "examples ›", "digest", "")
     for column in listed.columns[:-1]:
-        column.no_wrap = True  # names are typed again; the summary gives way
+        column.no_wrap = True  # the summary gives way
+    # Names are typed again: on a narrow terminal other columns are cut.
+    listed.columns[0].min_width = max((len(dataset.name) for dataset in datasets), default=0)
     for dataset in datasets:
         listed.add_row(
             dataset.name,
