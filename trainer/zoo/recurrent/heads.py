@@ -41,13 +41,8 @@ class OneStep(nn.Module):
         return answer
 
 
-class Classifier(nn.Module):
-    """Many to one: the last hidden state of each direction, and a read-out.
-
-    Shape:
-        input:  (N, T) int64, ids of tokens, 0 after a text's end.
-        output: (N, K) float32, unnormalised logits.
-    """
+class _Reader(nn.Module):
+    """Reads texts, and a read-out says what they are; how, is its heirs'."""
 
     head = ("read_out",)
 
@@ -59,6 +54,15 @@ class Classifier(nn.Module):
         self.recurrent = recurrent
         self.dropout = nn.Dropout(dropout)
         self.read_out = nn.Linear(recurrent.output_size, classes)
+
+
+class Classifier(_Reader):
+    """Many to one: the last hidden state of each direction, and a read-out.
+
+    Shape:
+        input:  (N, T) int64, ids of tokens, 0 after a text's end.
+        output: (N, K) float32, unnormalised logits.
+    """
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.dropout(self.embedding(ids))
@@ -68,24 +72,13 @@ class Classifier(nn.Module):
         return logits
 
 
-class Tagger(nn.Module):
+class Tagger(_Reader):
     """Many to many, aligned: a read-out at each place.
 
     Shape:
         input:  (N, T) int64, ids of tokens, 0 after a text's end.
         output: (N, T, K) float32, unnormalised logits.
     """
-
-    head = ("read_out",)
-
-    def __init__(
-        self, ids: int, embed_dim: int, recurrent: Recurrent, classes: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(ids, embed_dim, padding_idx=PADDING)
-        self.recurrent = recurrent
-        self.dropout = nn.Dropout(dropout)
-        self.read_out = nn.Linear(recurrent.output_size, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.dropout(self.embedding(ids))
