@@ -43,6 +43,10 @@ class Environment:
         assert ran.returncode == 0, f"{command}: {ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
         return ran.stdout
 
+    def pip(self, *arguments: str | Path) -> None:
+        """The tests' own pip at work here: an environment without one is made in a second."""
+        pip("--python", self.python, *arguments)
+
     @property
     def variables(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -68,7 +72,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree."""
     target = tmp_path_factory.mktemp("wheel")
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", target, sources)
+    pip("wheel", "--no-deps", "--wheel-dir", target, sources)
     (built,) = target.glob("*.whl")
     return built
 
@@ -80,26 +84,29 @@ def environment(wheel: Path) -> Callable[..., Environment]:
     def make(extras: str, *more: str, locked: bool = True) -> Environment:
         wanted_for = hashlib.sha256(repr((extras, more, locked, sys.version)).encode())
         path = ROOT / ".tools" / "environments" / wanted_for.hexdigest()[:12]
+        made = Environment(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         contents = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in LOCK))
         complete = path / f"complete-{contents.hexdigest()[:12]}"
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not complete.exists():
-                subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
+                venv = ("venv", "--clear", "--without-pip")
+                subprocess.run([sys.executable, "-m", *venv, path], check=True)
                 wanted = f"{wheel}[{extras}]" if extras else str(wheel)
                 lock_options = ("--constraint", ROOT / "constraints.txt") if locked else ()
-                pip(path / "bin/python", "install", *lock_options, wanted, *more)
-                pip(path / "bin/python", "uninstall", "--yes", "wintergarden")
+                # Compiled are the modules that a test imports, when it does.
+                made.pip("install", "--no-compile", *lock_options, wanted, *more)
+                made.pip("uninstall", "--yes", "wintergarden")
                 complete.touch()
-        return Environment(path)
+        return made
 
     return make
 
 
-def pip(python: str | Path, *arguments: str | Path) -> None:
+def pip(*arguments: str | Path) -> None:
     ran = subprocess.run(
-        [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
         capture_output=True,
         text=True,
         check=False,

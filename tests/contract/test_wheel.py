@@ -61,7 +61,7 @@ def install(wheel: Path, environment: Callable[..., Any]) -> Callable[..., Any]:
 
     def make(*more: str, locked: bool = True) -> Any:
         made = environment("", *more, locked=locked)
-        made.run("pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel)
+        made.pip("install", "--no-deps", "--force-reinstall", wheel)
         return made
 
     return make
@@ -85,7 +85,7 @@ def test_the_wheel_alone_gives_sdk_and_cli_and_brings_no_room(
 
     alone.run("python", "-W", "error", "-c", USE_SDK, address, cwd=tmp_path)
     assert "Usage" in alone.run("wintergarden", "--help", cwd=tmp_path)
-    alone.run("pip", "check")
+    alone.pip("check")
     assert [module for module in ROOMS_NEED if alone.has(module)] == []
 
 
@@ -105,7 +105,7 @@ def test_the_sdk_lives_beside_tritonclient_on_protobuf_6(
     both = install("tritonclient[grpc]>=2.73")
 
     both.run("python", "-c", script, address, cwd=tmp_path)  # tritonclient itself warns
-    both.run("pip", "check")
+    both.pip("check")
     assert both.run("python", "-c", PROTOBUF_MAJOR).strip() == "6"
 
 
@@ -115,7 +115,7 @@ def test_the_sdk_lives_beside_tritonclient_on_protobuf_7(
 ) -> None:
     # tritonclient still asks for protobuf < 7 but runs on it: some force it, and so do we.
     both = install("protobuf>=7,<8", *TRITONCLIENT_NEEDS, locked=False)
-    both.run("pip", "install", "--quiet", "--no-deps", "tritonclient>=2.73")
+    both.pip("install", "--no-deps", "tritonclient>=2.73")
 
     both.run("python", "-c", script, address, cwd=tmp_path)
     assert both.run("python", "-c", PROTOBUF_MAJOR).strip() == "7"
@@ -127,5 +127,5 @@ def test_the_sdk_lives_on_protobuf_7(
     newest = install("protobuf>=7,<8", locked=False)
 
     newest.run("python", "-W", "error", "-c", USE_SDK, address, cwd=tmp_path)
-    newest.run("pip", "check")
+    newest.pip("check")
     assert newest.run("python", "-c", PROTOBUF_MAJOR).strip() == "7"

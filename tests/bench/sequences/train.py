@@ -4,8 +4,8 @@ python tests/bench/sequences/train.py bahdanau
 python tests/bench/sequences/train.py transformer --seed 1 --set epochs=12 --store /tmp/store
 python tests/bench/sequences/train.py --list
 
-Its numbers are kept in results.json beside this file, by row and seed. One thread unless told
-otherwise; the same seed and thread count give the same weights on one machine.
+Its numbers are kept in results.json beside this file, by row and seed; docs/zoo.md shows them.
+One thread unless told otherwise; a seed and thread count give the same weights on one machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/bench/zoo")]
+
+from rows import SEQUENCES, find_row  # noqa: E402
 
 from trainer.data.registry import load  # noqa: E402
 from trainer.export.family import make_releases  # noqa: E402
@@ -35,67 +37,12 @@ from wintergarden.store import open_store  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results.json")
 
-# Architecture, data set, hyperparameters beside the defaults, and the bar: metric and least value.
-ROWS: dict[str, tuple[str, str, dict[str, Any], str, float]] = {
-    "bahdanau": ("bahdanau", "dates", {"batch_size": 128, "epochs": 8}, "test_exact_match", 0.99),
-    "transformer": (
-        "transformer",
-        "dates",
-        {"batch_size": 128, "epochs": 16, "learning_rate": 2e-3, "l2": 0.0},
-        "test_exact_match",
-        0.98,
-    ),
-    "show_attend_tell": (
-        "show_attend_tell",
-        "digit-captions",
-        {"batch_size": 64},
-        "test_exact_match",
-        0.95,
-    ),
-    "gru-dates": (
-        "gru",
-        "dates",
-        {"batch_size": 128, "epochs": 16, "hidden_size": 192, "dropout": 0.0, "l2": 0.0},
-        "test_exact_match",
-        0.98,
-    ),
-    "lstm-tags": (
-        "lstm",
-        "python-tags",
-        {"batch_size": 32, "epochs": 5, "hidden_size": 64, "embed_dim": 32},
-        "test_macro_f1",
-        0.95,
-    ),
-    "gru-languages": (
-        "gru",
-        "languages",
-        {"batch_size": 64, "epochs": 10, "hidden_size": 128},
-        "test_accuracy",
-        0.0,
-    ),
-    # At most so many bits: 0.10 below the 5-gram of ngrams.py on the same files.
-    "lstm-source": (
-        "lstm",
-        "python-source",
-        {
-            "batch_size": 32,
-            "epochs": 5,
-            "hidden_size": 384,
-            "dropout": 0.0,
-            "learning_rate": 5e-3,
-            "vocabulary_size": 160,
-        },
-        "test_bits_per_character",
-        0.0,
-    ),
-}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("row", nargs="?", choices=ROWS)
+    parser.add_argument("row", nargs="?", choices=[row.name for row in SEQUENCES])
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -103,7 +50,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
     arguments = parser.parse_args()
     if arguments.list or not arguments.row:
-        say(*ROWS)
+        say(*(row.name for row in SEQUENCES))
         return
     chosen = dict(pair.split("=", 1) for pair in arguments.set)
     values = {name: json.loads(value) for name, value in chosen.items()}
@@ -118,28 +65,27 @@ def main() -> None:
     say(json.dumps(result, indent=1, sort_keys=True))
 
 
-def measure(row: str, values: Mapping[str, Any], *, seed: int, store: str) -> dict[str, Any]:
+def measure(name: str, values: Mapping[str, Any], *, seed: int, store: str) -> dict[str, Any]:
     """Trains, publishes, and reads what the manifest says."""
-    architecture, dataset, defaults, metric, bar = ROWS[row]
-    found = find(architecture)
-    hyperparameters = found.hyperparameters.parse({**defaults, **values})
+    row = find_row(name)
+    found = find(row.architecture)
+    hyperparameters = found.hyperparameters.parse({**row.hyperparameters, **values})
     started, processor = time.perf_counter(), time.process_time()
 
     def tell(step: int, metrics: Mapping[str, float]) -> None:
         said = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         say(f"step {step}, {time.perf_counter() - started:.0f} s: {said}")
 
-    trained = train(found, hyperparameters, load(dataset), seed, Watcher(on_epoch=tell))
+    trained = train(found, hyperparameters, load(row.dataset), seed, Watcher(on_epoch=tell))
     seconds = time.perf_counter() - started
-    releases = make_releases(trained, row, (), say)
-    manifest = publish_family(open_store(store), row, releases)
+    releases = make_releases(trained, name, (), say)
+    manifest = publish_family(open_store(store), name, releases)
     return {
-        "metric": metric,
-        "value": manifest.metrics[metric],
-        "bar": bar,
+        "value": manifest.metrics[row.metric],
+        "parameters": manifest.metrics["parameters"],
         "test": {k: v for k, v in sorted(manifest.metrics.items()) if k.startswith("test_")},
         "parity": {release.suffix: release.fields.parity["fp32"] for release in releases},
-        "hyperparameters": {**defaults, **values},
+        "hyperparameters": {**row.hyperparameters, **values},
         "seconds": seconds,
         "processor_seconds": time.process_time() - processor,
     }

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from rows import ROWS, Row
+from rows import ROWS, SEQUENCES, Row
 
 BEGIN, END = "<!-- made by make zoo-report -->", "<!-- end -->"
+Results = Mapping[str, Mapping[str, Any]]
 SCORES = ("test_accuracy", "test_mean_iou", "test_r2")
 
 
-def write_page(page: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Puts the tables between the page's marks."""
+def write_page(page: Path, results: Results, sequences: Mapping[str, Results]) -> None:
+    """Puts the tables between the page's marks.
+
+    Args:
+        page: docs/zoo.md.
+        results: by row.
+        sequences: by row of `SEQUENCES` and seed.
+    """
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{tables(results)}\n{END}{after}")
+    page.write_text(
+        f"{before}{BEGIN}\n{tables(results)}\n\n{sequence_table(sequences)}\n{END}{after}"
+    )
 
 
-def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
+def tables(results: Results) -> str:
     """What was measured of each row, and what explained it."""
     lines = [
         "| row | data | hyperparameters | bar | measured | parameters | training | parity "
@@ -38,10 +48,43 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def sequence_table(results: Mapping[str, Results]) -> str:
+    """What was measured of each network of sequences, over its seeds."""
+    lines = [
+        "| row | data | hyperparameters | bar | measured | parameters | training | parity |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_sequence_line(row, results.get(row.name, {})) for row in SEQUENCES),
+    ]
+    return "\n".join(lines)
+
+
+def _sequence_line(row: Row, by_seed: Results) -> str:
+    head = f"| `{row.name}` | {row.dataset} | {_settings(row)} | {_bar(row)} |"
+    if not by_seed:
+        return f"{head} **not measured** | | | |"
+    every = [by_seed[seed] for seed in sorted(by_seed, key=int)]
+    others = {
+        name: value
+        for name, value in every[0]["test"].items()
+        if name not in (row.metric, "test_loss")
+    }
+    beside = ", ".join(f"{name} {value:.4f}" for name, value in others.items())
+    parity = ", ".join(
+        f"`{row.name}{suffix}` {max(each['parity'][suffix] for each in every):.1e}"
+        for suffix in every[0]["parity"]
+    )
+    return (
+        f"{head} {_judged(row, [each['value'] for each in every], 'seeds')}"
+        f"{f'; seed {min(by_seed, key=int)}: {beside}' if beside else ''} "
+        f"| {_spaced(every[0]['parameters'])} "
+        f"| {mean(each['processor_seconds'] for each in every):.0f} s of a core | "
+        f"{parity} |"
+    )
+
+
 def _line(row: Row, result: Mapping[str, Any] | None) -> str:
-    settings = ", ".join(f"{name}={_shown(value)}" for name, value in row.hyperparameters.items())
     data = row.dataset or f"{row.side} pixels, 1 000 classes, untrained"
-    head = f"| `{row.name}` | {data} | {settings or 'defaults'} | {_bar(row)} |"
+    head = f"| `{row.name}` | {data} | {_settings(row)} | {_bar(row)} |"
     if result is None:
         return f"{head} **not measured** | | | | | |"
     if result.get("failed"):
@@ -55,22 +98,33 @@ def _line(row: Row, result: Mapping[str, Any] | None) -> str:
     )
 
 
+def _settings(row: Row) -> str:
+    shown = (f"{name}={_shown(value)}" for name, value in row.hyperparameters.items())
+    return ", ".join(shown) or "defaults"
+
+
 def _bar(row: Row) -> str:
-    return f"{row.metric} ≥ {row.least:g} ({row.bar})" if row.metric else row.bar
+    if not (row.metric and (row.least or row.most)):
+        return row.bar
+    limit = f"≤ {row.most:g}" if row.most else f"≥ {row.least:g}"
+    return f"{row.metric} {limit} ({row.bar})"
 
 
 def _measured(row: Row, result: Mapping[str, Any]) -> str:
     if row.metric:
-        value = result["metric"]
-        said = f"{value:.4f}" if value >= row.least else f"**{value:.4f}, below the bar**"
-        every = result.get("values", ())
-        parts = "folds" if row.folds else "seeds"
-        shown = ", ".join(f"{each:.4f}" for each in every)
-        return f"{said} (mean of {len(every)} {parts}: {shown})" if len(every) > 1 else said
+        every = result.get("values") or [result["metric"]]
+        return _judged(row, every, "folds" if row.folds else "seeds")
     if not row.dataset:
         return f"{result['megabytes']:.0f} MB"
     scores = {k: v for k, v in result["metrics"].items() if k in SCORES}
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def _judged(row: Row, every: Sequence[float], parts: str) -> str:
+    value = mean(every)
+    said = f"{value:.4f}" if row.is_met(value) else f"**{value:.4f}, the bar is missed**"
+    shown = ", ".join(f"{each:.4f}" for each in every)
+    return f"{said} (mean of {len(every)} {parts}: {shown})" if len(every) > 1 else said
 
 
 def _ms(value: float) -> str:

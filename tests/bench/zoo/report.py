@@ -28,6 +28,7 @@ from page import write_page  # noqa: E402
 from rows import ROWS, find_row  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results.json")
+SEQUENCES = ROOT / "tests" / "bench" / "sequences" / "results.json"
 PAGE = ROOT / "docs" / "zoo.md"
 ROW_SECONDS = 2 * 3600.0
 
@@ -53,7 +54,8 @@ def main() -> None:
         wanted = arguments.rows or [row.name for row in ROWS if row.name not in measured]
         for name in [] if arguments.page else wanted:
             keep(name, run_apart(name, arguments.threads))
-        write_page(PAGE, results())
+        sequences = json.loads(SEQUENCES.read_text()) if SEQUENCES.exists() else {}
+        write_page(PAGE, results(), sequences)
 
 
 def results() -> dict[str, Any]:
