@@ -25,7 +25,7 @@ from wintergarden.runtime import available_threads
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
-WARM_JOBS, COLD_JOBS, ROUNDS, EPOCHS = 12, 4, 3, 15
+WARM_JOBS, COLD_JOBS, ROUNDS, EPOCHS = 12, 4, 5, 15
 PATIENCE_S = 300.0
 LENET = TrainingSpec("lenet5", "mnist-5k", "overhead", {"epochs": EPOCHS}, seed=1)
 WINE = TrainingSpec("mlp", "wine", "latency", {"epochs": 1}, seed=1)

@@ -118,7 +118,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_run_has_the_data(
         with connect(system.address) as client:
             journey(client)
             # Under way when all goes down: its training process must not live on either.
-            handle = client.train("mlp", "mnist-5k", {"epochs": 100}, model="interrupted")
+            handle = client.train("mlp", "mnist-5k", {"epochs": 40}, model="interrupted")
             next(event for event in handle.watch() if isinstance(event, MetricsReported))
             jobs = {job.id for job in client.jobs.list()}
         family = psutil.Process(system.process.pid).children(recursive=True)
