@@ -74,7 +74,7 @@ def _sequence_line(row: Row, by_seed: Results) -> str:
         for suffix in every[0]["parity"]
     )
     return (
-        f"{head} {_judged(row, [each['value'] for each in every], 'seeds')}"
+        f"{head} {_judged(row, [each['value'] for each in every])}"
         f"{f'; seed {min(by_seed, key=int)}: {beside}' if beside else ''} "
         f"| {_spaced(every[0]['parameters'])} "
         f"| {mean(each['processor_seconds'] for each in every):.0f} s of a core | "
@@ -112,19 +112,21 @@ def _bar(row: Row) -> str:
 
 def _measured(row: Row, result: Mapping[str, Any]) -> str:
     if row.metric:
-        every = result.get("values") or [result["metric"]]
-        return _judged(row, every, "folds" if row.folds else "seeds")
+        return _judged(row, result["values"])
     if not row.dataset:
         return f"{result['megabytes']:.0f} MB"
     scores = {k: v for k, v in result["metrics"].items() if k in SCORES}
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 
-def _judged(row: Row, every: Sequence[float], parts: str) -> str:
-    value = mean(every)
+def _judged(row: Row, every: Sequence[float]) -> str:
+    value, wanted = mean(every), row.folds or row.seeds
     said = f"{value:.4f}" if row.is_met(value) else f"**{value:.4f}, the bar is missed**"
+    parts = "folds" if row.folds else "seeds"
+    if len(every) < wanted:
+        parts = f"of {wanted} {parts}"
     shown = ", ".join(f"{each:.4f}" for each in every)
-    return f"{said} (mean of {len(every)} {parts}: {shown})" if len(every) > 1 else said
+    return f"{said} (mean of {len(every)} {parts}: {shown})" if wanted > 1 else said
 
 
 def _ms(value: float) -> str:

@@ -28,7 +28,7 @@ from page import write_page  # noqa: E402
 from rows import ROWS, find_row  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results.json")
-SEQUENCES = ROOT / "tests" / "bench" / "sequences" / "results.json"
+SEQUENCE_RESULTS = ROOT / "tests" / "bench" / "sequences" / "results.json"
 PAGE = ROOT / "docs" / "zoo.md"
 ROW_SECONDS = 2 * 3600.0
 
@@ -43,24 +43,29 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", help="run this row in this process and print its result")
     arguments = parser.parse_args()
+    names = [row.name for row in ROWS]
+    if unknown := sorted({*arguments.rows} - {*names}):
+        parser.error(
+            f"no row {', '.join(unknown)}: see --list; networks of sequences are trained by "
+            "tests/bench/sequences/train.py"
+        )
     if arguments.list:
-        print("\n".join(row.name for row in ROWS))
+        print("\n".join(names))
     elif arguments.one:
         from measuring import measure
 
         print(json.dumps(measure(find_row(arguments.one), arguments.threads)))
     else:
         measured = results()
-        wanted = arguments.rows or [row.name for row in ROWS if row.name not in measured]
+        wanted = arguments.rows or [name for name in names if name not in measured]
         for name in [] if arguments.page else wanted:
             keep(name, run_apart(name, arguments.threads))
-        sequences = json.loads(SEQUENCES.read_text()) if SEQUENCES.exists() else {}
-        write_page(PAGE, results(), sequences)
+        write_page(PAGE, results(), results(SEQUENCE_RESULTS))
 
 
-def results() -> dict[str, Any]:
+def results(kept: Path = RESULTS) -> dict[str, Any]:
     """What has been measured, by row."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     return found
 
 

@@ -112,11 +112,11 @@ def test_a_submission_repeated_after_a_lost_answer_is_one_job(
     try:
         with Client(gateway.address, retry_for_s=_PATIENCE_S) as client:
             eventually(lambda: _is_up(gateway.address), _PATIENCE_S)
-            ids = [client.train("lenet5", "digits", seed=seed).id for seed in range(40)]
+            ids = [client.train("lenet5", "digits", seed=seed).id for seed in range(100)]
     finally:
         is_over.set()
         killer.join()
-    assert len(set(ids)) == 40
+    assert len(set(ids)) == 100
     assert {job.id for job in jobs.list(limit=1000)} == set(ids)
 
 

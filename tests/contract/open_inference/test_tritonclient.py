@@ -20,7 +20,7 @@ def python():
     if PYTHON:
         return PYTHON
     if importlib.util.find_spec("tritonclient") is None:
-        pytest.skip("tritonclient is missing: install wintergarden[test]")
+        pytest.fail("tritonclient is missing: install wintergarden[test]")
     return sys.executable
 
 
