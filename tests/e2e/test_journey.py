@@ -239,6 +239,19 @@ class TestCommandLine:
         assert nearest["successes"] == [True]
         assert 0 < nearest["distances_l2"][0] < 5
 
+    def test_a_hardened_model_holds_out_for_longer(
+        self, command: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        told = command(
+            *("harden", MODEL, "--epsilon", "0.2", "--set", "epochs=4", "--method", "fgsm"),
+            *("--examples", "200", "--pictures", str(tmp_path)),
+        )
+        assert told["beside"]["name"] == f"{MODEL}-hardened"
+        at = told["epsilons"].index(0.2)
+        assert told["accuracies_beside"][at] > told["accuracies"][at] + 0.2
+        assert told["accuracies_beside"][0] > 0.8
+        assert list(tmp_path.glob("robustness*.png"))
+
     def test_analyse(self, command: Callable[..., Any], tmp_path: Path) -> None:
         told = command("analyse", MODEL, "--seconds", "0.2", "--pictures", str(tmp_path))
         [model] = told["models"]

@@ -20,6 +20,7 @@ from wintergarden.cli import (
     infer,
     jobs,
     models,
+    robustness,
     search,
     train,
     tune,
@@ -67,7 +68,8 @@ app.command(rich_help_panel=_LOOK)(infer.infer)
 app.command(rich_help_panel=_LOOK)(generate.generate)
 app.command(rich_help_panel=_LOOK)(explain.explain)
 app.command(rich_help_panel=_LOOK)(attack.attack)
-app.command(rich_help_panel=_LOOK)(attack.robustness)
+app.command(rich_help_panel=_LOOK)(robustness.robustness)
+app.command(rich_help_panel=_LOOK)(robustness.harden)
 app.command(rich_help_panel=_LOOK)(analyse.analyse)
 
 

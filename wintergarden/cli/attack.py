@@ -1,4 +1,4 @@
-"""`wintergarden attack` and `wintergarden robustness`."""
+"""`wintergarden attack`."""
 
 from __future__ import annotations
 
@@ -175,101 +175,5 @@ def attack(
         )
     people.print(listed)
     people.print(f"{sum(result.successes)} of {len(result.successes)} fooled")
-    for file in saved:
-        people.print(f"wrote {file}")
-
-
-def robustness(
-    model: ModelName,
-    *,
-    epsilon: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--epsilon", "-e", help="A radius in the input's own units; repeat it for a curve."
-        ),
-    ] = None,
-    norm: Norm = "linf",
-    method: Method = "fgsm",
-    settings: Settings = None,
-    examples: Annotated[
-        int, typer.Option(min=0, help="At most so many held-out examples; 0: all.")
-    ] = 0,
-    beside: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL",
-            help="Another model, attacked over the same examples: one trained adversarially, say.",
-        ),
-    ] = "",
-    version: Version = 0,
-    pictures: PicturesDirectory = None,
-    as_job: AsJob = False,
-    priority: Priority = 0,
-    request_id: RequestId = "",
-    detach: Detach = False,
-    address: Address = HERE,
-    as_json: AsJson = False,
-) -> None:
-    """Measure accuracy under attack over the model's own held-out examples.
-
-    \b
-    Examples:
-      wintergarden robustness lenet5-mnist-5k
-      wintergarden robustness lenet5-mnist-5k -m pgd --set steps=20 --pictures demo
-      wintergarden robustness lenet5-mnist-5k -e 0 -e 0.1 -e 0.2 -e 0.3 --pictures demo
-      wintergarden robustness lenet5-mnist-5k --beside hardened -m pgd --pictures demo
-    """
-    numbers = read_numbers(settings)
-    if as_job and beside:
-        raise typer.BadParameter("--beside compares at once; submit a --job for each model")
-    with session(address) as client:
-        if as_job:
-            handle = client.jobs.robustness(
-                model,
-                method,
-                epsilons=epsilon or (),
-                norm=norm,
-                parameters=numbers,
-                version=version,
-                max_examples=examples,
-                render=pictures is not None,
-                **job_options(priority, request_id),
-            )
-            see_to_its_end(handle, detach=detach, as_json=as_json, pictures=pictures)
-            return
-        with waiting(f"{method} on {model}", quiet=as_json):
-            result = client.robustness(
-                model,
-                method,
-                epsilons=epsilon or (),
-                norm=norm,
-                parameters=numbers,
-                version=version,
-                max_examples=examples,
-                beside=beside,
-                render=pictures is not None,
-            )
-    saved = save_pictures(result.pictures, pictures)
-    if as_json:
-        print_json(vars(result) | {"pictures": saved})
-        return
-    people.print(
-        f"[bold]{result.model.name}[/] version {result.model.version}, {result.method}, "
-        f"{result.examples} held-out examples"
-    )
-    others = result.accuracies_beside
-    heading = f"ε ({result.units or 'input units'}) ›"
-    if others is None:
-        listed = table(heading, "accuracy ›", "")
-    else:
-        listed = table(heading, "accuracy ›", "", f"{escape(beside)} ›", "")
-    for index, (radius, accuracy) in enumerate(
-        zip(result.epsilons, result.accuracies, strict=True)
-    ):
-        cells = [f"{radius:g}", f"{accuracy:.1%}", "█" * round(20 * accuracy)]
-        if others is not None:
-            cells += [f"{others[index]:.1%}", "[green]" + "█" * round(20 * others[index]) + "[/]"]
-        listed.add_row(*cells)
-    people.print(listed)
     for file in saved:
         people.print(f"wrote {file}")

@@ -49,6 +49,7 @@ COMMANDS = [
     ["explain"],
     ["attack"],
     ["robustness"],
+    ["harden"],
 ]
 
 
