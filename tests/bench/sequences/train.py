@@ -26,6 +26,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/bench/zoo")]
 
+from observations import observe  # noqa: E402
 from rows import SEQUENCES, find_row  # noqa: E402
 
 from trainer.data.registry import load  # noqa: E402
@@ -35,6 +36,7 @@ from trainer.recipes.supervised import train  # noqa: E402
 from trainer.recipes.watcher import Watcher  # noqa: E402
 from trainer.zoo.registry import find  # noqa: E402
 from wintergarden.store import open_store  # noqa: E402
+from wintergarden.store.names import MODEL  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results.json")
 
@@ -82,11 +84,13 @@ def measure(name: str, values: Mapping[str, Any], *, seed: int, store: str) -> d
     seconds = time.perf_counter() - started
     releases = make_releases(trained, name, (), say)
     manifest = publish_family(open_store(store), name, releases)
+    (whole,) = (release for release in releases if not release.suffix)
     return {
         "value": manifest.metrics[row.metric],
         "parameters": manifest.metrics["parameters"],
         "test": {k: v for k, v in sorted(manifest.metrics.items()) if k.startswith("test_")},
         "parity": {release.suffix: release.fields.parity["fp32"] for release in releases},
+        "observed": observe(trained, whole.files[MODEL]),
         "seconds": seconds,
         "processor_seconds": time.process_time() - processor,
     }
