@@ -16,6 +16,7 @@ from wintergarden.store.dataset_manifest import Task
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 MAX_MASK_CLASSES = 256
+_WRITING = ("sequence-to-sequence", "captioning", "language-modelling")
 
 Tick = Callable[[float], None]
 """Told how much of the file has been read, 0 to 1; what it raises ends the reading."""
@@ -60,7 +61,7 @@ class Examples:
 
     @property
     def has_classes(self) -> bool:
-        return self.task not in ("regression", "sequence-to-sequence", "language-modelling")
+        return self.task not in ("regression", *_WRITING)
 
     @property
     def is_stratified(self) -> bool:

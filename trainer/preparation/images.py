@@ -22,6 +22,7 @@ from wintergarden.store.preparation import PreparationOptions
 
 MAX_FILE_BYTES = 64 * 2**20
 SUFFIXES = (".png", ".jpg", ".jpeg")
+UNITS = "intensity, 0 is black and 1 is white"
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 _CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")
 _LOOKING = 0.4
@@ -37,41 +38,57 @@ def read_images(path: Path, options: PreparationOptions, tick: Tick) -> Examples
     with opened(path) as archive:
         placed, parts, ignored = place(archive, SUFFIXES, "PNG and JPEG pictures")
         labels, class_labels = encode_classes([file.class_label for file in placed])
-        looks = looks_at(archive, [file.entry for file in placed], tick)
-        sizes = Counter(size for size, _, _ in looks)
-        height, width = common_size(sizes, options)
-        channels = channels_of([is_grey for _, is_grey, _ in looks], options.color)
-        size = len(placed) * channels * height * width
-        if size > MAX_PREPARED_BYTES:
-            raise InvalidArgument(
-                f"{len(placed)} pictures of {width}x{height} take {size} bytes; at most "
-                f"{MAX_PREPARED_BYTES} are allowed"
-            )
-        inputs = np.empty((len(placed), channels, height, width), np.uint8)
-        for index, file in enumerate(placed):
-            inputs[index] = decode(archive, file.entry, (height, width), channels)
-            tick(_LOOKING + (1 - _LOOKING) * index / len(placed))
-    warnings = []
+        inputs, details, warnings = read_pictures(
+            archive, [file.entry for file in placed], options, tick
+        )
     if ignored:
-        warnings.append(f"{len(ignored)} files are no pictures and were left out: {ignored[0]} …")
-    if see_through := sum(is_clear for _, _, is_clear in looks):
-        warnings.append(f"{see_through} pictures are partly transparent; that was dropped")
+        left_out = f"{len(ignored)} files are no pictures and were left out: {ignored[0]} …"
+        warnings = [left_out, *warnings]
     return Examples(
         task="image-classification",
         inputs=inputs,
         labels=labels,
         class_labels=class_labels,
         input_name="image",
-        units=options.units or "intensity, 0 is black and 1 is white",
+        units=options.units or UNITS,
         value_range=(0.0, 1.0),
         parts=parts,
-        details={
-            "sizes": {f"{w}x{h}": count for (h, w), count in sizes.most_common(20)},
-            "is_resized": set(sizes) != {(height, width)},
-            "grey_pictures": sum(is_grey for _, is_grey, _ in looks),
-        },
+        details=details,
         warnings=warnings,
     )
+
+
+def read_pictures(
+    archive: Archive, entries: list[Entry], options: PreparationOptions, tick: Tick
+) -> tuple[Array, dict[str, Any], list[str]]:
+    """Pictures (N, C, H, W) uint8 of one size, what the report says of them, and its warnings.
+
+    Raises:
+        InvalidArgument: a picture that cannot be read, sizes that differ, or too much of it.
+    """
+    looks = looks_at(archive, entries, tick)
+    sizes = Counter(size for size, _, _ in looks)
+    height, width = common_size(sizes, options)
+    channels = channels_of([is_grey for _, is_grey, _ in looks], options.color)
+    size = len(entries) * channels * height * width
+    if size > MAX_PREPARED_BYTES:
+        raise InvalidArgument(
+            f"{len(entries)} pictures of {width}x{height} take {size} bytes; at most "
+            f"{MAX_PREPARED_BYTES} are allowed"
+        )
+    inputs = np.empty((len(entries), channels, height, width), np.uint8)
+    for index, entry in enumerate(entries):
+        inputs[index] = decode(archive, entry, (height, width), channels)
+        tick(_LOOKING + (1 - _LOOKING) * index / len(entries))
+    warnings = []
+    if see_through := sum(is_clear for _, _, is_clear in looks):
+        warnings.append(f"{see_through} pictures are partly transparent; that was dropped")
+    details = {
+        "sizes": {f"{w}x{h}": count for (h, w), count in sizes.most_common(20)},
+        "is_resized": set(sizes) != {(height, width)},
+        "grey_pictures": sum(is_grey for _, is_grey, _ in looks),
+    }
+    return inputs, details, warnings
 
 
 def looks_at(

@@ -178,6 +178,10 @@ def _reader(file_format: Format, task: str) -> Callable[[Path, PreparationOption
             from trainer.preparation.masks import read_masks
 
             return read_masks
+        case "images" if task == "captioning":
+            from trainer.preparation.captions import read_captions
+
+            return read_captions
         case "images":
             from trainer.preparation.images import read_images
 
@@ -223,6 +227,8 @@ def _summary(prepared: Prepared) -> str:
     examples = prepared.examples
     if examples.task == "sequence-to-sequence":
         return f"{len(examples)} pairs of texts"
+    if examples.task == "captioning":
+        return f"{len(examples)} pictures and their captions"
     if examples.task == "language-modelling":
         return f"{len(examples)} documents"
     if not examples.has_classes:

@@ -39,17 +39,17 @@ def read_pairs(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
         tables.check_there_is(options.split, table.column_names, "split")
         parts = columns.part_column(table, options.split)
     for name, found in ((options.text, sources), (options.label, targets)):
-        _check(found, f"column {name!r:.80}", MAX_TEXT_BYTES)
+        check_texts(found, f"column {name!r:.80}", MAX_TEXT_BYTES)
     tick(1.0)
     return Examples(
         task="sequence-to-sequence",
-        inputs=_objects(sources),
-        labels=_objects(targets),
+        inputs=objects(sources),
+        labels=objects(targets),
         class_labels=(),
         input_name="text",
         units=options.units or "text",
         parts=parts,
-        details={"characters": _lengths(sources), "target_characters": _lengths(targets)},
+        details={"characters": told_lengths(sources), "target_characters": told_lengths(targets)},
     )
 
 
@@ -62,15 +62,15 @@ def read_documents(path: Path, options: PreparationOptions, tick: Tick) -> Examp
         InvalidArgument: no such file, no UTF-8, or a document that is empty or too long.
     """
     documents = _archived(path, tick) if zipfile.is_zipfile(path) else _cut(_plain(path))
-    _check(documents, "a language", MAX_DOCUMENT_BYTES)
+    check_texts(documents, "a language", MAX_DOCUMENT_BYTES)
     return Examples(
         task="language-modelling",
-        inputs=_objects(documents),
+        inputs=objects(documents),
         labels=np.zeros(len(documents), np.int64),
         class_labels=(),
         input_name="text",
         units=options.units or "text",
-        details={"characters": _lengths(documents)},
+        details={"characters": told_lengths(documents)},
     )
 
 
@@ -83,7 +83,7 @@ def _archived(path: Path, tick: Tick) -> list[str]:
             )
         documents = []
         for index, entry in enumerate(entries, 1):
-            documents.append(_decoded(archive.read(entry), str(entry.path)))
+            documents.append(decoded(archive.read(entry), str(entry.path)))
             tick(index / len(entries))
     if not documents:
         raise InvalidArgument("the archive has no text files (.txt)")
@@ -96,7 +96,7 @@ def _plain(path: Path) -> str:
             f"the text has {size} bytes; at most {MAX_DOCUMENT_BYTES} are allowed in one file: "
             "put several into a ZIP archive"
         )
-    return _decoded(path.read_bytes(), "the text")
+    return decoded(path.read_bytes(), "the text")
 
 
 def _cut(text: str) -> list[str]:
@@ -113,7 +113,8 @@ def _cut(text: str) -> list[str]:
     return [piece for piece in pieces if piece.strip()]
 
 
-def _decoded(content: bytes, name: str) -> str:
+def decoded(content: bytes, name: str) -> str:
+    """A text; InvalidArgument where it is not in UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -122,7 +123,8 @@ def _decoded(content: bytes, name: str) -> str:
         ) from error
 
 
-def _check(texts: Sequence[str], what: str, most: int) -> None:
+def check_texts(texts: Sequence[str], what: str, most: int) -> None:
+    """Refuses texts that are empty or too long."""
     for row, text in enumerate(texts, 1):
         if not text.strip():
             raise InvalidArgument(
@@ -134,10 +136,12 @@ def _check(texts: Sequence[str], what: str, most: int) -> None:
             )
 
 
-def _lengths(texts: Sequence[str]) -> dict[str, float]:
+def told_lengths(texts: Sequence[str]) -> dict[str, float]:
+    """In characters, for the report."""
     lengths = [len(text) for text in texts]
     return {"least": min(lengths), "most": max(lengths), "mean": sum(lengths) / len(lengths)}
 
 
-def _objects(texts: Sequence[str]) -> Array:
+def objects(texts: Sequence[str]) -> Array:
+    """(N,) of `str`."""
     return np.array(texts, dtype=object)

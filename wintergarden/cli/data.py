@@ -93,6 +93,7 @@ def upload(
       NPZ                x and y, or x_train, y_train, x_test, y_test
       ZIP of pictures    class/picture.png, or train/class/picture.png
       ZIP with masks     images/a.jpg, masks/a.png; with --task segmentation
+      ZIP with captions  pictures and captions.csv (file_name, text); with --task captioning
       text               columns label and text, or a ZIP of class/text.txt
       pairs of texts     columns text and label, which is to be written
       a language         one text, or a ZIP of .txt; --task language-modelling
@@ -103,6 +104,7 @@ def upload(
       wintergarden data upload pets.zip --resize 32x32 --color grey
       wintergarden data upload reviews.tsv --format text
       wintergarden data upload cells.zip --task segmentation --resize 64x64
+      wintergarden data upload scenes.zip --task captioning --resize 64x64
       wintergarden data upload pairs.tsv --format text --task sequence-to-sequence --label french
       wintergarden data upload novels.zip --format text --task language-modelling
     """

@@ -27,6 +27,7 @@ Task = Literal[
     "text-classification",
     "regression",
     "segmentation",
+    "captioning",
     "sequence-to-sequence",
     "language-modelling",
 ]

@@ -24,7 +24,8 @@ class PreparationOptions(BaseModel):
         task: what is expected, such as tabular-classification; empty: what the file is. Another
             is refused. A table or an NPZ file is for regression, of the numbers in its label column
             or of y, where that is said; an archive of pictures and masks, or an NPZ file with a
-            class for each pixel, is for segmentation where that is said. Texts are for
+            class for each pixel, is for segmentation where that is said; an archive of pictures
+            and a table of captions is for captioning. Texts are for
             sequence-to-sequence, with the column `label` to be written, or for language-modelling,
             where that is said.
         summary: one line about the data set, for people.
@@ -57,6 +58,7 @@ class PreparationOptions(BaseModel):
         "text-classification",
         "regression",
         "segmentation",
+        "captioning",
         "sequence-to-sequence",
         "language-modelling",
     ] = ""
