@@ -120,6 +120,8 @@ def delete(
 ) -> None:
     """Delete a version, or a model with all its versions.
 
+    Other graphs of the same network, NAME.forced and NAME.step, go with it.
+
     \b
     Examples:
       wintergarden models delete lenet5-mnist-5k --version 1

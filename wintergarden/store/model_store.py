@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wintergarden.errors import FailedPrecondition, NotFound
+from wintergarden.errors import DataLoss, FailedPrecondition, NotFound, Unsupported
 from wintergarden.store import publication as publications
 from wintergarden.store.artefact import Artefact
 from wintergarden.store.cache import Cache
@@ -23,6 +23,7 @@ from wintergarden.store.names import (
     CONFIGURATION,
     MANIFEST,
     MODEL,
+    SIBLINGS,
     parse_version,
     validate_model_name,
     version_key,
@@ -143,37 +144,63 @@ class ModelStore(ModelSettings):
         publications.forget(self._objects, publication)
 
     def delete(self, model: str, version: int | None = None) -> list[int]:
-        """Deletes a version, or all of a model; returns what was deleted.
+        """Deletes a version, or all of a model, and their siblings; returns what was deleted.
 
         The manifest goes first, so that no reader finds half a version. Only the claim stays.
+        Siblings are other graphs of the same networks: the versions of `NAME.forced` and
+        `NAME.step` that the same jobs published.
 
         Raises:
             NotFound: naming what there is.
             FailedPrecondition: the version has a label.
         """
-        versions = [version] if version is not None else self.list_versions(model)
-        if not versions or version not in (None, *self.list_versions(model)):
-            existing = self.list_versions(model) or self.list_models()
-            what = (
-                f"no model {model!r}"
-                if not self.list_versions(model)
-                else (f"model {model!r} has no version {version}")
-            )
-            raise NotFound(f"{what}; {there_are(existing)}")
+        published = self.published()
+        there = published.get(validate_model_name(model), [])
+        versions = [version] if version is not None else there
+        if not versions or version not in (None, *there):
+            what = f"model {model!r} has no version {version}" if there else f"no model {model!r}"
+            raise NotFound(f"{what}; {there_are(there or sorted(published))}")
+        siblings = self._siblings(model, versions, published)
         if version is None:
             self._objects.delete(f"models/{model}/{LABELS}")
-        elif names := self.labels(model).names_of(version):
-            raise FailedPrecondition(
-                f"model {model!r} version {version} is called {', '.join(names)}; give the label "
-                "to another version, or clear it, before the version is deleted"
-            )
-        for number in versions:
-            folder = version_key(model, number)
+        else:
+            self._check_unlabelled(model, version)
+        for sibling, number in siblings:
+            self._check_unlabelled(sibling, number)
+        # Siblings first: a deletion that ends halfway can be done again.
+        for name, number in [*siblings, *((model, number) for number in versions)]:
+            folder = version_key(name, number)
             self._objects.delete(f"{folder}/{MANIFEST}")
             for key in self._objects.keys(folder):
                 if key != f"{folder}/{CLAIM}":
                     self._objects.delete(key)
         return versions
+
+    def _siblings(
+        self, model: str, versions: Sequence[int], published: Mapping[str, Sequence[int]]
+    ) -> list[tuple[str, int]]:
+        """Names and numbers of what the jobs that published these versions published beside."""
+        names = [name for suffix in SIBLINGS if (name := f"{model}{suffix}") in published]
+        jobs = {self._job(model, version) for version in versions} - {None} if names else ()
+        return [
+            (name, number)
+            for name in names
+            for number in published[name]
+            if self._job(name, number) in jobs
+        ]
+
+    def _job(self, model: str, version: int) -> str | None:
+        try:
+            return self.read_manifest(model, version).lineage.job_id
+        except (DataLoss, NotFound, Unsupported):  # then it is nobody's sibling
+            return None
+
+    def _check_unlabelled(self, model: str, version: int) -> None:
+        if names := self.labels(model).names_of(version):
+            raise FailedPrecondition(
+                f"model {model!r} version {version} is called {', '.join(names)}; give the label "
+                "to another version, or clear it, before the version is deleted"
+            )
 
     def look(self) -> dict[str, Published]:
         """Every model with a published version, in one look at the storage; for polling."""

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from wintergarden.errors import AlreadyExists, InvalidArgument, NotFound
+from wintergarden.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.store import ManifestFields, ModelStore, open_store
+from wintergarden.store.labels import Labels
 
 Publish = Callable[..., int]
 
@@ -103,6 +104,33 @@ def test_the_fingerprint_changes_when_a_version_comes_or_goes(
     store.delete("net", 1)
     seen.append(store.fingerprint())
     assert len(set(seen)) == 4
+
+
+def test_siblings_go_with_the_version_that_their_job_published(
+    store: ModelStore, relu: bytes, fields: ManifestFields
+) -> None:
+    def publish(model: str, job_id: str | None) -> None:
+        lineage = fields.lineage.model_copy(update={"job_id": job_id})
+        with store.publish(model) as draft:
+            draft.write("model.onnx", relu)
+            draft.commit(fields.model_copy(update={"lineage": lineage}))
+
+    for job_id in ("one", "two", None):
+        for model in ("net.forced", "net.step", "net"):
+            publish(model, job_id)
+    publish("net.other", "one")
+    assert store.delete("net", 1) == [1]
+    assert store.published() == {
+        "net": [2, 3], "net.forced": [2, 3], "net.other": [1], "net.step": [2, 3],
+    }  # fmt: skip
+    store.set_labels("net.step", Labels(labels={"stable": 2}))
+    with pytest.raises(FailedPrecondition, match=r"'net\.step' version 2 is called"):
+        store.delete("net")
+    assert store.delete("net.step", 3) == [3]
+    store.set_labels("net.step", Labels(revision=1))
+    assert store.delete("net") == [2, 3]
+    # Of no job: nobody's sibling, perhaps somebody's own.
+    assert store.published() == {"net.forced": [3], "net.other": [1]}
 
 
 def test_a_deleted_version_is_gone_and_its_number_too(store: ModelStore, publish: Publish) -> None:
