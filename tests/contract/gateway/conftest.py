@@ -147,18 +147,17 @@ def deploy(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Callable[..., Deplo
         inference = Neighbour(INFERENCE, ["127.0.0.1:0", f"unix:{socket}"])
         explanation = Neighbour(EXPLANATION, ["127.0.0.1:0"])
         servers = {"inference": inference.start(), "explanation": explanation.start()}
-        settings = GatewaySettings(
-            address="127.0.0.1:0",
-            transport="grpcio" if plane == "grpcio" else "native",
-            inference=inference.addresses[0],
-            inference_socket=socket if plane == "socket" else None,
-            explanation=explanation.addresses[0],
-            store_uri=str(tmp_path / "store"),
-            redis_url=SecretStr(valkey.url()),
-            max_upload_bytes=1_000_000,
-            **options,
-        )
-        app = App(settings)
+        defaults: dict[str, Any] = {
+            "address": "127.0.0.1:0",
+            "transport": "grpcio" if plane == "grpcio" else "native",
+            "inference": inference.addresses[0],
+            "inference_socket": socket if plane == "socket" else None,
+            "explanation": explanation.addresses[0],
+            "store_uri": str(tmp_path / "store"),
+            "redis_url": SecretStr(valkey.url()),
+            "max_upload_bytes": 1_000_000,
+        }
+        app = App(GatewaySettings(**(defaults | options)))
         app.start()
         channel = grpc.insecure_channel(app.server.addresses[0], UNLIMITED)
         jobs = Jobs(valkey.url())
