@@ -26,19 +26,24 @@ import torch
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/bench/zoo")]
 
+from explaining import explained_by  # noqa: E402
 from observations import observe  # noqa: E402
 from rows import SEQUENCES, find_row  # noqa: E402
 
+from services.explanation.explain import ExplainQuery  # noqa: E402
 from trainer.data.registry import load  # noqa: E402
 from trainer.export.family import make_releases  # noqa: E402
 from trainer.export.publish import publish_family  # noqa: E402
 from trainer.recipes.supervised import train  # noqa: E402
 from trainer.recipes.watcher import Watcher  # noqa: E402
 from trainer.zoo.registry import find  # noqa: E402
-from wintergarden.store import open_store  # noqa: E402
-from wintergarden.store.names import MODEL  # noqa: E402
+from wintergarden.store import ModelStore, open_store  # noqa: E402
+from wintergarden.store.names import FORCED, MODEL, REFERENCE  # noqa: E402
+from wintergarden.store.reference import read_reference  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results.json")
+TOKENS_EXPLAINED = 40
+"""Of the first held-out text, whose sessions would otherwise be of pages."""
 
 
 def main() -> None:
@@ -85,15 +90,33 @@ def measure(name: str, values: Mapping[str, Any], *, seed: int, store: str) -> d
     releases = make_releases(trained, name, (), say)
     manifest = publish_family(open_store(store), name, releases)
     (whole,) = (release for release in releases if not release.suffix)
+    explained = {}
+    if seed == 0:
+        explained = _explained(open_store(store), name)
     return {
         "value": manifest.metrics[row.metric],
         "parameters": manifest.metrics["parameters"],
         "test": {k: v for k, v in sorted(manifest.metrics.items()) if k.startswith("test_")},
         "parity": {release.suffix: release.fields.parity["fp32"] for release in releases},
+        "explained": explained,
         "observed": observe(trained, whole.files[MODEL]),
         "seconds": seconds,
         "processor_seconds": time.process_time() - processor,
     }
+
+
+def _explained(store: ModelStore, name: str) -> dict[str, str]:
+    """What writes is explained by its teacher-forced sibling, at the last place of a text."""
+    forced = f"{name}{FORCED}"
+    model = forced if forced in store.published() else name
+    artefact = store.fetch(model, store.latest_version(model))
+    inputs = read_reference(artefact.path(REFERENCE)).inputs
+    first, *others = [spec.name for spec in artefact.manifest.inputs]
+    rows = inputs[first][:1]
+    if rows.ndim == 2:
+        rows = rows[:, :TOKENS_EXPLAINED]
+    query = ExplainQuery(rows, context={other: inputs[other][:1] for other in others})
+    return explained_by(store, model, query, torch.get_num_threads())
 
 
 def say(*lines: str) -> None:

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from explaining import explained_by
 from rows import Row
 
-from services.explanation.attribution_methods import ATTRIBUTIONS
-from services.explanation.explain import ExplainQuery, explain
-from services.explanation.subject import Subjects
+from services.explanation.explain import ExplainQuery
 from trainer.data.dataset import Dataset, Split
 from trainer.data.registry import describe, load
 from trainer.export.publish import publish
@@ -26,9 +25,8 @@ from trainer.recipes.evaluation import evaluate
 from trainer.recipes.supervised import train
 from trainer.recipes.trained import Trained, prepare
 from trainer.zoo.registry import find
-from wintergarden.errors import WintergardenError
 from wintergarden.runtime import RuntimeOptions, open_session
-from wintergarden.store import ModelStore, open_store
+from wintergarden.store import open_store
 
 LATENCY_SECONDS = 2.0
 FULL_CLASSES = 1000
@@ -47,7 +45,9 @@ def measure(row: Row, threads: int) -> dict[str, Any]:
         publish(store, row.name, make_release(first, row.name), "", lambda version: True)
         artefact = store.fetch(row.name, store.latest_version(row.name))
         latencies = _latencies(artefact.path("model.onnx"), first.dataset.test.inputs, threads)
-        explained = _explained(store, row, example, threads)
+        # Of a full-size picture without a reference: what a person would wait for.
+        more = {} if row.dataset else {"max_evaluations": 256, "background": 0 * example}
+        explained = explained_by(store, row.name, ExplainQuery(example, **more), threads)
     metrics = artefact.manifest.metrics
     return {
         "metric": float(np.mean(values)) if row.metric else None,
@@ -136,25 +136,4 @@ def _latencies(path: Path, inputs: Any, threads: int) -> dict[str, float]:
             session.run(feeds)
             times.append(time.perf_counter() - begun)
         found[str(batch)] = 1000 * float(np.median(times))
-    return found
-
-
-def _explained(store: ModelStore, row: Row, inputs: Any, threads: int) -> dict[str, str]:
-    """Each attribution that was run on one example: seconds, or why it does not apply."""
-    options = RuntimeOptions(device="cpu", intra_op_threads=threads)
-    subjects = Subjects(store, options, 2 * 2**30)
-    found = {}
-    for method in ATTRIBUTIONS:
-        begun = time.perf_counter()
-        parameters = {parameter.name: parameter.default for parameter in method.parameters}
-        budget = 256 if method.name == "kernel_shap" and not row.dataset else 0
-        query = ExplainQuery(
-            rows=inputs, parameters=parameters, max_evaluations=budget,
-            background=0 * inputs if budget else None,
-        )  # fmt: skip
-        try:
-            explain(method.run, subjects.open(row.name, 0, lambda: None), query)
-            found[method.name] = f"{time.perf_counter() - begun:.2f} s"
-        except WintergardenError as error:
-            found[method.name] = f"no: {error.message:.160}"
     return found

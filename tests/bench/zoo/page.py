@@ -36,14 +36,7 @@ def tables(results: Results) -> str:
         "| batch of 1, of 32 | peak memory |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_line(row, results.get(row.name)) for row in ROWS),
-        "",
-        "| row | explained by (seconds for one example) | not by |",
-        "|---|---|---|",
-        *(
-            _explained_line(row.name, results[row.name]["explained"])
-            for row in ROWS
-            if results.get(row.name, {}).get("explained")
-        ),
+        *_explained_table(ROWS, results),
     ]
     return "\n".join(lines)
 
@@ -55,6 +48,7 @@ def sequence_table(results: Mapping[str, Results]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_sequence_line(row, results.get(row.name, {})) for row in SEQUENCES),
     ]
+    lines += _explained_table(SEQUENCES, {n: r["0"] for n, r in results.items() if "0" in r})
     for row in SEQUENCES:
         lines += _observed(row.name, [*results.get(row.name, {}).values()])
     return "\n".join(lines)
@@ -159,6 +153,19 @@ def _shown(value: Any) -> str:
 
 def _spaced(count: float) -> str:
     return f"{round(count):_}".replace("_", " ")
+
+
+def _explained_table(rows: Sequence[Row], results: Results) -> list[str]:
+    return [
+        "",
+        "| row | explained by (seconds for one example) | not by |",
+        "|---|---|---|",
+        *(
+            _explained_line(row.name, results[row.name]["explained"])
+            for row in rows
+            if results.get(row.name, {}).get("explained")
+        ),
+    ]
 
 
 def _explained_line(name: str, explained: Mapping[str, str]) -> str:
