@@ -20,6 +20,20 @@ settings.register_profile(
 settings.load_profile("house")
 
 
+WHOLE_SYSTEM = ("e2e", "chaos", "whole_system")
+"""Marks of files that start a dozen processes: two at once would each wait for the other."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files stay together, and those of whole systems run one after another, the first."""
+    for item in items:
+        is_whole = any(item.get_closest_marker(mark) for mark in WHOLE_SYSTEM)
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(WHOLE_SYSTEM[-1] if is_whole else file))
+    items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in WHOLE_SYSTEM))
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     random.seed(0)
