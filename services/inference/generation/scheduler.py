@@ -11,8 +11,6 @@ leaves, whether it has ended, failed, or nobody waits for it any more.
 from __future__ import annotations
 
 import math
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,6 +27,7 @@ from services.inference.generation.sampling import Choices
 from services.inference.generation.statistics import GenerationStatistics
 from services.inference.generation.writer import Writer
 from services.inference.scheduling.batching import R
+from services.inference.scheduling.low_priority import lower_for_long_runs
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.statistics import Failure, Statistics
 from wintergarden.errors import (
@@ -73,7 +72,7 @@ class Generator(Generic[R]):
         statistics: Statistics,
         *,
         max_waiting: int = 1024,
-        niceness: int = 0,
+        gives_way: bool = False,
         now_ns: Callable[[], int] = perf_counter_ns,
     ) -> None:
         """Writes nothing yet.
@@ -83,7 +82,7 @@ class Generator(Generic[R]):
             writer: knows its tokens.
             statistics: of the version.
             max_waiting: texts that may wait for a row; more are refused.
-            niceness: of the thread.
+            gives_way: the thread leaves the processor to whoever wakes up.
             now_ns: the clock.
         """
         self.statistics = statistics
@@ -91,7 +90,7 @@ class Generator(Generic[R]):
         self._stepper = stepper
         self._writer = writer
         self._max_waiting = max_waiting
-        self._niceness = niceness
+        self._gives_way = gives_way
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._waiting: deque[Generation[R]] = deque()
@@ -150,8 +149,8 @@ class Generator(Generic[R]):
                 self._thread.start()
 
     def _work(self) -> None:
-        if self._niceness and sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
+        if self._gives_way:
+            lower_for_long_runs()
         while True:
             try:
                 self._turn()

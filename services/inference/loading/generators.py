@@ -61,7 +61,7 @@ def make_generator(
     stepper.step(np.array([len(writer.contents) - 1]))
     stepper.release()
     scheduler: Generator[Any] = Generator(
-        stepper, writer, statistics, max_waiting=plan.max_waiting, niceness=plan.niceness
+        stepper, writer, statistics, max_waiting=plan.max_waiting, gives_way=plan.gives_way
     )
     name = prepared.config.name
     signature = Signature(name, str(version), asking.INPUTS, asking.OUTPUTS, is_rowwise=False)

@@ -18,12 +18,12 @@ from services.inference.ensembles.ensemble import Ensemble, Resolve
 from services.inference.ensembles.plan import EnsemblePlan
 from services.inference.loading import variants
 from services.inference.loading.generators import make_generator
-from services.inference.loading.low_priority import LONG_RUNS, at_low_priority
 from services.inference.loading.opening import Opened, open_version
 from services.inference.loading.planning import Measured, make_plan
 from services.inference.loading.preparation import Prepared, warm_up
 from services.inference.loading.schedulers import make_scheduler
 from services.inference.repository.repository import Model
+from services.inference.scheduling.low_priority import at_low_priority, lower_for_long_runs
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.sequences.plan import own_tensors
 from services.inference.signature import Signature
@@ -142,7 +142,7 @@ class Loader:
         if opened.may_want_threads and is_slow and threads > 1:
             slow = opened
             # The threads of a session inherit the priority of the one that opens it.
-            opened = at_low_priority(lambda: slow.reopen(threads), LONG_RUNS)
+            opened = at_low_priority(lambda: slow.reopen(threads), lower_for_long_runs)
         # Weights that a request may give are many, and of interest only where they are listed.
         listed = {tensor.name for tensor in config.input}
         weights = [spec for spec in opened.session.optional_inputs if spec.name in listed]

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.inference.loading import variants, warmup
-from services.inference.loading.low_priority import LOADING, LONG_RUNS, at_low_priority
 from services.inference.loading.runtime_options import runtime_options
 from services.inference.loading.warmup import Feeds
+from services.inference.scheduling.low_priority import (
+    at_low_priority,
+    lower_for_loading,
+    lower_for_long_runs,
+)
 from services.inference.sources.source import VersionFiles
 from wintergarden.errors import DataLoss, InvalidTensor
 from wintergarden.runtime import RuntimeOptions, Session, open_session
@@ -89,7 +93,8 @@ def open_version(
         return session
 
     # The threads of a session inherit the priority of the one that opens it.
-    session = at_low_priority(lambda: opened(threads or 1), LONG_RUNS if threads > 1 else LOADING)
+    lower = lower_for_long_runs if threads > 1 else lower_for_loading
+    session = at_low_priority(lambda: opened(threads or 1), lower)
     row = warmup.example(session.inputs)
     if recorded is not None:
         row = warmup.first_row(session.inputs, _cast(session, recorded.inputs))

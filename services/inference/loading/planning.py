@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.inference.loading.low_priority import LONG_RUNS
 from services.inference.scheduling.plan import Plan, QueuePolicy, Resource
 from wintergarden.errors import InvalidArgument
 from wintergarden.wire import model_config_pb2 as pb
@@ -64,7 +63,7 @@ def make_plan(
         inline_rows=inline_rows,
         inline_limit_us=int(_INLINE_BATCH * inline_run_s * 1e6),
         threads=threads,
-        niceness=0 if inline_rows else LONG_RUNS,
+        gives_way=not inline_rows,
         max_waiting=max_waiting,
         oversized=_oversized(config),
         preferred_rows=tuple(batching.preferred_batch_size),

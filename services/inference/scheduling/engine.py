@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
@@ -17,6 +15,7 @@ import structlog
 from services.inference.scheduling.backlog import Backlog, abandoned
 from services.inference.scheduling.batching import R, batches, merge, split
 from services.inference.scheduling.inline import InlineAllowance
+from services.inference.scheduling.low_priority import lower_for_long_runs
 from services.inference.scheduling.plan import Plan
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.server_wide import ServerWide
@@ -136,8 +135,8 @@ class Engine(Generic[R]):
                 self._threads.append(thread)
 
     def _work(self) -> None:
-        if self.plan.niceness and sys.platform == "linux":  # elsewhere, it is the process's
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self.plan.niceness)
+        if self.plan.gives_way:
+            lower_for_long_runs()
         while self._backlog.wait():
             if self._need is None:
                 self._run_next()

@@ -58,7 +58,7 @@ class Plan:
         inline_limit_us: an inline run that takes longer than this moves the model to a thread of
             its own, until its runs are short again; 0: never.
         threads: how many other runs may go on at once.
-        niceness: of those threads, from 0 (as urgent as those that answer other models) to 19.
+        gives_way: those threads leave the processor to whoever wakes up: their runs are long.
         max_waiting: requests that may wait for one of those threads.
         oversized: what becomes of a request of more than `max_rows` rows: it runs in pieces, or
             is refused.
@@ -81,7 +81,7 @@ class Plan:
     inline_rows: int = 0
     inline_limit_us: int = 0
     threads: int = 1
-    niceness: int = 0
+    gives_way: bool = False
     max_waiting: int = 1024
     oversized: Literal["split", "refuse"] = "split"
     preferred_rows: tuple[int, ...] = ()

@@ -1,8 +1,12 @@
 """Artefacts of a real store, opened by ONNX Runtime."""
 
 import os
+import platform
+import re
+import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +14,8 @@ import onnx.parser
 import pytest
 
 from services.inference.loading.loader import Loader, LoaderOptions
-from services.inference.loading.low_priority import at_low_priority
 from services.inference.repository.repository import Repository
+from services.inference.scheduling.low_priority import at_low_priority, lower_for_long_runs
 from services.inference.scheduling.plan import QueuePolicy, Resource
 from services.inference.scheduling.resources import ResourcePool
 from services.inference.scheduling.response_cache import ResponseCache
@@ -86,7 +90,7 @@ def test_a_short_model_runs_inline_and_in_batches(store):
 def test_a_model_that_takes_longer_has_a_thread_of_its_own(store):
     model = load(store, publish(store, DOUBLING, 2 * X), inline_run_s=0.0)
     assert model.scheduler.plan.inline_rows == 0
-    assert model.scheduler.plan.niceness > 0
+    assert model.scheduler.plan.gives_way
 
 
 def test_a_model_that_mixes_rows_is_not_batched(store):
@@ -317,6 +321,24 @@ def test_loading_does_not_lower_the_priority_of_the_caller():
     lowered = at_low_priority(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
     assert lowered > before
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="slices of threads")
+def test_long_runs_are_interrupted_and_keep_their_share():
+    def look():
+        me = threading.get_native_id()
+        lines = Path(f"/proc/self/task/{me}/sched").read_text().splitlines()
+        slices = [float(line.split(":")[1]) for line in lines if line.startswith("se.slice")]
+        return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, me), slices
+
+    policy, niceness, slices = at_low_priority(look, lower_for_long_runs)
+    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    assert policy == os.SCHED_BATCH
+    if release >= (6, 12):
+        assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
+        assert all(slice_ns == 100e6 for slice_ns in slices)
+    else:
+        assert niceness > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_errors_cross_the_thread():
