@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from typing import Any
 
 # Before numpy, torch or ONNX Runtime are imported: the cores belong to the test processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,18 +21,38 @@ settings.register_profile(
 settings.load_profile("house")
 
 
-WHOLE_SYSTEM = ("e2e", "chaos", "whole_system")
-"""Marks of files that start a dozen processes: two at once would each wait for the other."""
+WHOLE_SYSTEMS = (
+    "tests/chaos/",
+    "tests/e2e/",
+    "tests/contract/gateway/test_gateway_restart.py",
+    "tests/contract/test_explanation_jobs.py",
+    "tests/contract/test_search.py",
+    "tests/contract/test_trainer_child.py",
+    "tests/contract/test_trainer_interrupted.py",
+    "tests/contract/test_worker_jobs.py",
+)
+"""Files that start many processes: two at once would each wait for the other."""
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files stay together, and those of whole systems run one after another in a process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneSystemAtATime(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "whole systems" if _is_whole(nodeid) else nodeid.partition("::")[0]
+
+    return OneSystemAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole files stay together, and those of whole systems run one after another, the first."""
-    for item in items:
-        is_whole = any(item.get_closest_marker(mark) for mark in WHOLE_SYSTEM)
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(WHOLE_SYSTEM[-1] if is_whole else file))
-    items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in WHOLE_SYSTEM))
+    """Whole systems come first, since they take the longest."""
+    items.sort(key=lambda item: not _is_whole(item.nodeid))
+
+
+def _is_whole(nodeid: str) -> bool:
+    return nodeid.startswith(WHOLE_SYSTEMS)
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ from wintergarden.store import open_store
 IS_LONG = os.environ.get("WINTERGARDEN_CHAOS", "") == "1"
 SEED = int(os.environ.get("WINTERGARDEN_CHAOS_SEED", "0"))
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600 if IS_LONG else 900)]
+pytestmark = pytest.mark.timeout(3600 if IS_LONG else 900)
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,6 @@ from wintergarden.jobs import JobRecord, Jobs
 from wintergarden.jobs.testing import ValkeyServer, free_port
 from wintergarden.store.job_files import jobs_with_files, open_job_files
 
-pytestmark = pytest.mark.whole_system
-
 LONG: dict[str, Any] = {"examples": (0, EXAMPLES), "max_evaluations": 2_000 * 20, "seed": 3}
 """Eight blocks, each of some tenths of a second."""
 

@@ -16,8 +16,6 @@ from wintergarden.jobs.records import SearchSpec
 from wintergarden.jobs.testing import ValkeyServer
 from wintergarden.store import open_store
 
-pytestmark = pytest.mark.whole_system
-
 PATIENCE_S = 240.0
 
 

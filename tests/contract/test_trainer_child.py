@@ -20,8 +20,6 @@ from wintergarden.store import open_store
 from wintergarden.store.golden import replay
 from wintergarden.store.reference import read_reference
 
-pytestmark = pytest.mark.whole_system
-
 
 def test_it_trains_and_publishes(tmp_path: Path) -> None:
     with child(order(tmp_path)) as trainer:

@@ -10,14 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from trainer.testing import eventually, has_ended
 from trainer.testing_child import COMMAND, Child, child, order
 from wintergarden.store import open_store
 from wintergarden.store.job_files import open_job_files
-
-pytestmark = pytest.mark.whole_system
 
 JOB = "0123456789abcdef"
 # Long enough for a checkpoint on the way: they keep a distance of 20 times what they take.

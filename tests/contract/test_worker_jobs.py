@@ -18,8 +18,6 @@ from wintergarden.store import open_store
 from wintergarden.store.datasets import open_datasets
 from wintergarden.store.job_files import open_job_files
 
-pytestmark = pytest.mark.whole_system
-
 PATIENCE_S = 120.0
 
 

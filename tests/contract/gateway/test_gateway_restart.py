@@ -20,8 +20,6 @@ from wintergarden.jobs import Jobs
 from wintergarden.jobs import MetricsReported as Metrics
 from wintergarden.jobs.testing import ValkeyServer, free_port
 
-pytestmark = pytest.mark.whole_system
-
 _PATIENCE_S = 60.0
 
 
