@@ -48,6 +48,17 @@ ATTRIBUTIONS = (
         "arXiv:1705.07874",
         run=by_kernel_shap,
     ),
+    AttributionMethod(
+        name="activation",
+        kind="attribution",
+        needs_gradient=False,
+        summary="What one unit of a layer says at each place: a cell of a recurrent layer over a "
+        "text, a feature map over an image",
+        source="Karpathy, Johnson, Fei-Fei, Visualizing and Understanding Recurrent Networks, "
+        "2015, arXiv:1506.02078",
+        parameters=(within.CELL,),
+        run=attribution_of("activation", within.by_activation, (within.CELL,), looks_at_layer=True),
+    ),
     _of_gradients(
         "saliency",
         "The gradient of the explained output by every input element, signed",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.store import Manifest
@@ -144,6 +146,8 @@ _KEEP_TOKENS = frozenset(
     }
 )
 _FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+_HAND_ON = frozenset({"Identity", "Cast", "Dropout"})
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _FOLLOWS_CONVOLUTION = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu"})
 
 
@@ -157,6 +161,39 @@ def last_feature_maps(model: onnx.ModelProto) -> str:
     return maps
 
 
+def last_states(model: onnx.ModelProto) -> str:
+    """What the last recurrent layer says at each step; "" without one."""
+    states = [n.output[0] for n in model.graph.node if n.op_type in RECURRENT and n.output[0]]
+    return states[-1] if states else ""
+
+
+def with_units_last(model: onnx.ModelProto, tensor: str) -> tuple[onnx.ModelProto, str]:
+    """The model with an inner tensor as [N, *places, units] among its outputs, and its name there.
+
+    A recurrent node says [T, directions, N, H], whose units are directions * H; a convolution
+    [N, C, …], whose units are C; anything else has its units last already.
+    """
+    shown = exposing(model, tensor)
+    info = next(o for o in shown.graph.output if o.name == tensor)
+    rank = len(info.type.tensor_type.shape.dim)
+    made = _producer(model, tensor, through=_FOLLOWS_CONVOLUTION)
+    is_recurrent = made is not None and made.op_type in RECURRENT and rank == 4
+    if not is_recurrent and (made is None or made.op_type != "Conv"):
+        return shown, tensor
+    order = [2, 0, 1, 3] if is_recurrent else [0, *range(2, rank), 1]
+    copy, name = onnx.ModelProto(), f"{tensor}.units"
+    copy.CopyFrom(model)
+    moved = f"{name}.moved" if is_recurrent else name
+    copy.graph.node.append(helper.make_node("Transpose", [tensor], [moved], perm=order))
+    if is_recurrent:
+        sizes = numpy_helper.from_array(np.array([0, 0, -1], np.int64), f"{name}.shape")
+        copy.graph.initializer.append(sizes)
+        copy.graph.node.append(helper.make_node("Reshape", [moved, sizes.name], [name]))
+    kind, axes = info.type.tensor_type.elem_type, 3 if is_recurrent else rank
+    copy.graph.output.append(helper.make_tensor_value_info(name, kind, [None] * axes))
+    return copy, name
+
+
 def _space(manifest: Manifest, name: str) -> Space:
     output = next(o for o in manifest.outputs if o.name == name)
     told = f"{name} {output.meaning}".lower()
@@ -167,11 +204,13 @@ def _space(manifest: Manifest, name: str) -> Space:
     return "value"
 
 
-def _producer(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto | None:
-    """The node that computes a tensor, behind those that hand it on as it is."""
+def _producer(
+    model: onnx.ModelProto, tensor: str, through: frozenset[str] = frozenset()
+) -> onnx.NodeProto | None:
+    """The node that computes a tensor, behind those that hand it on, or are of a kind `through`."""
     producers = {output: node for node in model.graph.node for output in node.output}
     node = producers.get(tensor)
-    while node is not None and node.op_type in ("Identity", "Cast", "Dropout"):
+    while node is not None and node.op_type in _HAND_ON | through:
         node = producers.get(node.input[0])
     return node
 

@@ -11,10 +11,43 @@ from services.explanation.attributions.path import QUADRATURES, Quadrature
 from services.explanation.explain import Explanation
 from services.explanation.gradient_task import Task
 from services.explanation.parameters import Parameter
+from services.explanation.subject import Subject
 from wintergarden.errors import InvalidArgument, Unsupported
 
 STEPS = Parameter("steps", 64, 1, 4096, "points of the integral")
+CELL = Parameter("unit", 0, 0, 2**53, "a cell of a recurrent layer, a feature map of a convolution")
 UNIT = Parameter("unit", 0, 0, 2**53, "position of the neuron in its layer, flattened")
+
+
+def by_activation(task: Task) -> Explanation:
+    """What one unit says at each place of the input."""
+    rows, unit = task.query.rows, int(task.numbers["unit"])
+    name, units = task.subject.units(rows, task.query.layer)
+    if unit >= units.shape[-1]:
+        raise InvalidArgument(
+            f"unit={unit}: layer '{name}' has {units.shape[-1]} units", "parameters.unit"
+        )
+    values = units[..., unit]  # [N, *places]
+    channel = _channel(task.subject, rows, values)
+    lengths = [size for axis, size in enumerate(rows.shape) if axis not in (0, channel)]
+    if not lengths or values.ndim != 1 + len(lengths):
+        raise Unsupported(
+            f"layer '{name}' has {list(values.shape[1:])} places for an input "
+            f"{list(rows.shape[1:])}; name a layer that has a place for each of the input's"
+        )
+    spread = enlarged(values, lengths)
+    if channel is not None:
+        spread = np.broadcast_to(np.expand_dims(spread, channel), rows.shape)
+    return task.answer(spread, len(rows), background=f"unit {unit} of '{name}'")
+
+
+def _channel(subject: Subject, rows: Array, values: Array) -> int | None:
+    """The axis of the input that is no place: of tokens none is."""
+    if subject.is_of_tokens:
+        return None
+    if rows.ndim == 3:  # a series [N, T, F] or [N, F, T]
+        return 2 if values.shape[1:2] == rows.shape[1:2] else 1
+    return rows.ndim - 1 if is_channels_last(rows.shape[1:]) else 1
 
 
 def by_grad_cam(task: Task) -> Explanation:

@@ -26,6 +26,8 @@ from services.explanation.heads import (
     explained_head,
     exposing,
     last_feature_maps,
+    last_states,
+    with_units_last,
 )
 from services.explanation.regions import SHARES, pooled, pooled_name
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound, Unsupported
@@ -176,6 +178,26 @@ class Subject:
         feeds = {**self._feeds(rows), cotangent_name(head.name): weights}
         activations, gradients = self._run(session, feeds, [layer, gradient_name(layer)])
         return activations, gradients
+
+    def units(self, rows: Array, layer: str = "") -> tuple[str, Array]:
+        """An inner tensor as [R, *places, units], and its name.
+
+        Args:
+            rows: [R, …].
+            layer: Its name; without one the last recurrent layer, else the last feature maps.
+
+        Raises:
+            InvalidArgument: there is no such tensor.
+        """
+        name = self.choose_layer(layer or last_states(self._model()))
+
+        def make() -> tuple[tuple[Session, str], int]:
+            model, shown = with_units_last(self._model(), name)
+            session, size = self._session(model)
+            return (session, shown), size
+
+        session, shown = self._cache.get(("units", self._graph, name), make)
+        return name, self._run(session, self._feeds(rows), [shown])[0]
 
     def behind(self, rows: Array, weights: Array, layer: str) -> Array:
         """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""

@@ -66,7 +66,7 @@ def _described(output: onnx.ValueInfoProto) -> TensorInfo:
     return TensorInfo(name=output.name, datatype=datatype, shape=shape)
 
 
-def _graph(text: str, **shapes: tuple[int, ...]) -> Callable[[], onnx.ModelProto]:
+def graph(text: str, **shapes: tuple[int, ...]) -> Callable[[], onnx.ModelProto]:
     """A graph in ONNX's text form, with tensors of these names and shapes drawn."""
 
     def make() -> onnx.ModelProto:
@@ -92,7 +92,7 @@ KINDS = {
     "images": Kind(
         "images",
         "convolutional networks: `lenet5`, `alexnet`, `vgg…`, `googlenet`, `resnet…`, Keras' CNNs",
-        _graph(
+        graph(
             """g (float[n, 1, 8, 8] image) => (float[n, 3] logits, float[n, 3] probabilities) {
                 maps = Conv<pads = [1, 1, 1, 1]>(image, kernels)
                 lit = Relu(maps)
@@ -109,7 +109,7 @@ KINDS = {
     "tables": Kind(
         "tables",
         "dense networks and lines: `linear`, `mlp`, scikit-learn's neural and linear models",
-        _graph(
+        graph(
             """g (float[n, 6] features) => (float[n, 3] logits) {
                 first = Gemm(features, v, a)
                 hidden = Relu(first)
@@ -124,7 +124,7 @@ KINDS = {
     "values": Kind(
         "values",
         "regressions",
-        _graph(
+        graph(
             """g (float[n, 6] features) => (float[n, 1] value) {
                 first = Gemm(features, v, a)
                 hidden = Tanh(first)
@@ -139,7 +139,7 @@ KINDS = {
     "text-convolutions": Kind(
         "convolutions over tokens",
         "`textcnn`",
-        _graph(
+        graph(
             """g (int64[n, 6] tokens) => (float[n, 3] logits) {
                 embedded = Gather(table, tokens)
                 channels = Transpose<perm = [0, 2, 1]>(embedded)
@@ -157,7 +157,7 @@ KINDS = {
     "recurrent": Kind(
         "recurrent over tokens",
         "`rnn`, `lstm`, `gru`: classifiers and taggers",
-        _graph(
+        graph(
             """g (int64[n, 6] tokens) => (float[n, 3] logits) {
                 embedded = Gather(table, tokens)
                 steps = Transpose<perm = [1, 0, 2]>(embedded)
@@ -175,7 +175,7 @@ KINDS = {
     "transformers": Kind(
         "transformers over tokens",
         "encoders of `transformer`, BERT-like models",
-        _graph(
+        graph(
             """g (int64[n, 6] tokens) => (float[n, 3] logits) {
                 embedded = Gather(table, tokens)
                 normal = LayerNormalization(embedded, scale)
@@ -208,7 +208,7 @@ KINDS = {
     "segmentation": Kind(
         "segmentation",
         "`segnet`: a vector of classes at each pixel, explained over a region",
-        _graph(
+        graph(
             """g (float[n, 1, 8, 8] image) => (float[n, 3, 8, 8] logits) {
                 maps = Conv<pads = [1, 1, 1, 1]>(image, kernels)
                 lit = Relu(maps)
@@ -223,7 +223,7 @@ KINDS = {
         "decoders",
         "whole sequences from a `Loop` (explain the `.forced` sibling instead); Keras' GRU, which "
         "its exporter writes as a loop",
-        _graph(
+        graph(
             """g (float[n, 6] features) => (float[n, 3] logits) {
                 times = Constant<value = int64 {4}>()
                 go = Constant<value = int32 {1}>()
@@ -245,7 +245,7 @@ KINDS = {
     "quantised": Kind(
         "quantised",
         "QuantizeLinear and DequantizeLinear around each layer (ONNX Runtime's static form)",
-        _graph(
+        graph(
             """g (float[n, 1, 8, 8] image) => (float[n, 3] logits)
             <float s = {0.01}, uint8 z = {128}, float[4] t = {0.02, 0.02, 0.02, 0.02}> {
                 q = QuantizeLinear(image, s, z)
