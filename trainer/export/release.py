@@ -79,10 +79,7 @@ def make_release(
     metrics = {
         "bytes": float(len(content)),
         "export_parity": parity.worst,
-        "kept_epoch": float(trained.kept_epoch),
-        "epochs": float(len(trained.history)),
-        "parameters": float(sum(p.numel() for p in trained.network.parameters())),
-        "train_seconds": sum(row["epoch_seconds"] for row in trained.history),
+        **trained.measures(),
     }
     metrics |= {f"test_{name}": value for name, value in exported.metrics.items()}
     on_validation = evaluate(trained, dataset.validation)

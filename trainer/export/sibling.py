@@ -10,6 +10,7 @@ import onnx
 import safetensors.torch
 
 from trainer.data.dataset import Array
+from trainer.decoding.compose import LENGTHS, SCORES, TOKENS
 from trainer.export.card import CARD_FOLDER, write_card
 from trainer.export.charts import Chart
 from trainer.export.fields import make_fields
@@ -46,6 +47,18 @@ class Graph:
 def opened(model: onnx.ModelProto) -> Session:
     """A session of a graph that was just made."""
     return open_session(model.SerializeToString(deterministic=True), RuntimeOptions(device="cpu"))
+
+
+def written(tokens: str, scores: str) -> list[TensorInfo]:
+    """Of graphs that write whole texts, what comes out; told are the meanings that differ."""
+    return [
+        TensorInfo(name=TOKENS, datatype="INT64", shape=(-1, -1), meaning=tokens),
+        TensorInfo(
+            name=LENGTHS, datatype="INT64", shape=(-1,),
+            meaning="how many tokens were written, the end among them",
+        ),
+        TensorInfo(name=SCORES, datatype="FP32", shape=(-1,), units="nats", meaning=scores),
+    ]  # fmt: skip
 
 
 def release_of(

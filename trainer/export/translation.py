@@ -39,7 +39,7 @@ from trainer.export.sequence_parity import (
     run,
     said,
 )
-from trainer.export.sibling import Graph, opened, release_of
+from trainer.export.sibling import Graph, opened, release_of, written
 from trainer.recipes.evaluation import evaluate
 from trainer.recipes.hyperparameters import SequenceHyperparameters
 from trainer.recipes.trained import Trained
@@ -145,21 +145,11 @@ class Translation:
         parity = check_translation(
             self._network, session, probes(self._dataset), self._marks, beams
         )
-        outputs = [
-            TensorInfo(
-                name=TOKENS, datatype="INT64", shape=(-1, -1),
-                meaning="what was written: ids of target_vocabulary, padding after the end",
-            ),
-            TensorInfo(
-                name=LENGTHS, datatype="INT64", shape=(-1,),
-                meaning="how many tokens were written, the end among them",
-            ),
-            TensorInfo(
-                name=SCORES, datatype="FP32", shape=(-1,), units="nats",
-                meaning="log-probability of what was written"
-                + (", divided by the length's penalty" if beams.width > 1 else ""),
-            ),
-        ]  # fmt: skip
+        penalty = ", divided by the length's penalty" if beams.width > 1 else ""
+        outputs = written(
+            "what was written: ids of target_vocabulary, padding after the end",
+            f"log-probability of what was written{penalty}",
+        )
         if parts.attends:
             outputs.append(_attention())
         return Graph(model, session, parity, [self._source_info()], outputs)
@@ -228,12 +218,7 @@ class Translation:
 
     def _metrics(self, forced: Session, whole: Session) -> dict[str, float]:
         trained, test = self._trained, self._dataset.test
-        metrics = {
-            "kept_epoch": float(trained.kept_epoch),
-            "epochs": float(len(trained.history)),
-            "parameters": float(sum(p.numel() for p in trained.network.parameters())),
-            "train_seconds": sum(row["epoch_seconds"] for row in trained.history),
-        }
+        metrics = trained.measures()
         told = self._told(forced, test)
         metrics |= {f"test_{name}": value for name, value in told.items()}
         metrics["test_exact_match"] = self._exact(whole, test)

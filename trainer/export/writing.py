@@ -37,7 +37,7 @@ from trainer.export.sequence_parity import (
     check_writing,
     prompt_feeds,
 )
-from trainer.export.sibling import Graph, opened, release_of
+from trainer.export.sibling import Graph, opened, release_of, written
 from trainer.recipes.evaluation import evaluate
 from trainer.recipes.trained import Trained
 from trainer.zoo.vocabularies import source_vocabulary
@@ -163,20 +163,10 @@ class Writing:
                 for name, meaning in _SETTINGS.items()
             ),
         ]
-        outputs = [
-            TensorInfo(
-                name=TOKENS, datatype="INT64", shape=(-1, -1),
-                meaning="how the text goes on: ids of vocabulary, padding after the end",
-            ),
-            TensorInfo(
-                name=LENGTHS, datatype="INT64", shape=(-1,),
-                meaning="how many tokens were written, the end among them",
-            ),
-            TensorInfo(
-                name=SCORES, datatype="FP32", shape=(-1,), units="nats",
-                meaning="log-probability of what was written, at temperature 1",
-            ),
-        ]  # fmt: skip
+        outputs = written(
+            "how the text goes on: ids of vocabulary, padding after the end",
+            "log-probability of what was written, at temperature 1",
+        )
         return Graph(model, session, parity, inputs, outputs)
 
     def _prompts(self) -> Array:
@@ -190,12 +180,7 @@ class Writing:
 
     def _metrics(self, forced: Graph) -> dict[str, float]:
         trained = self._trained
-        metrics = {
-            "kept_epoch": float(trained.kept_epoch),
-            "epochs": float(len(trained.history)),
-            "parameters": float(sum(p.numel() for p in trained.network.parameters())),
-            "train_seconds": sum(row["epoch_seconds"] for row in trained.history),
-        }
+        metrics = trained.measures()
         # Piece by piece, nothing taken along: what the graph that is told whole texts is worth.
         told = served_metrics(forced.session, trained.task, self._dataset.test)
         metrics |= {f"test_forced_{name}": value for name, value in told.items()}

@@ -42,6 +42,15 @@ class Trained:
     history: list[dict[str, float]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
 
+    def measures(self) -> dict[str, float]:
+        """Of the training itself, for the manifest: kept_epoch, epochs, parameters, seconds."""
+        return {
+            "kept_epoch": float(self.kept_epoch),
+            "epochs": float(len(self.history)),
+            "parameters": float(sum(p.numel() for p in self.network.parameters())),
+            "train_seconds": sum(row["epoch_seconds"] for row in self.history),
+        }
+
 
 def prepare(
     architecture: Architecture,
