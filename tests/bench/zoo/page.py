@@ -84,7 +84,7 @@ def _sequence_line(row: Row, by_seed: Results) -> str:
     }
     beside = ", ".join(f"{name} {value:.4f}" for name, value in others.items())
     parity = ", ".join(
-        f"`{row.name}{suffix}` {max(each['parity'][suffix] for each in every):.1e}"
+        f"`{row.name}{suffix}` {max(max(each['parity'][suffix].values()) for each in every):.1e}"
         for suffix in every[0]["parity"]
     )
     return (
