@@ -424,7 +424,7 @@ EXPLAIN_MISTAKES = [
     ({"model": "nobody"}, NotFound, r"no model 'nobody'; there are image, linear"),
     ({"version": 9}, NotFound, r"no version 9; there are 1"),
     ({"version": -1}, InvalidArgument, "model_version=-1"),
-    ({"method": "lime"}, InvalidArgument, "no method 'lime'; attributions are kernel_shap, sal"),
+    ({"method": "lime"}, InvalidArgument, "no method 'lime'; attributions are kernel_shap, act"),
     ({"method": "fgsm"}, InvalidArgument, "'fgsm' is an attack; attributions are kernel_shap"),
     ({"output_name": "loss"}, InvalidArgument, "no float output 'loss'; it has logits, prob"),
     ({"targets": [3]}, InvalidArgument, "targets: 3 is not among 0 to 2"),
