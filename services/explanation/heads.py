@@ -147,7 +147,7 @@ _KEEP_TOKENS = frozenset(
 )
 _FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _HAND_ON = frozenset({"Identity", "Cast", "Dropout"})
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _FOLLOWS_CONVOLUTION = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu"})
 
 
@@ -163,7 +163,7 @@ def last_feature_maps(model: onnx.ModelProto) -> str:
 
 def last_states(model: onnx.ModelProto) -> str:
     """What the last recurrent layer says at each step; "" without one."""
-    states = [n.output[0] for n in model.graph.node if n.op_type in RECURRENT and n.output[0]]
+    states = [n.output[0] for n in model.graph.node if n.op_type in _RECURRENT and n.output[0]]
     return states[-1] if states else ""
 
 
@@ -177,7 +177,7 @@ def with_units_last(model: onnx.ModelProto, tensor: str) -> tuple[onnx.ModelProt
     info = next(o for o in shown.graph.output if o.name == tensor)
     rank = len(info.type.tensor_type.shape.dim)
     made = _producer(model, tensor, through=_FOLLOWS_CONVOLUTION)
-    is_recurrent = made is not None and made.op_type in RECURRENT and rank == 4
+    is_recurrent = made is not None and made.op_type in _RECURRENT and rank == 4
     if not is_recurrent and (made is None or made.op_type != "Conv"):
         return shown, tensor
     order = [2, 0, 1, 3] if is_recurrent else [0, *range(2, rank), 1]

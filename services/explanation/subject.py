@@ -189,14 +189,15 @@ class Subject:
         Raises:
             InvalidArgument: there is no such tensor.
         """
-        name = self.choose_layer(layer or last_states(self._model()))
 
-        def make() -> tuple[tuple[Session, str], int]:
-            model, shown = with_units_last(self._model(), name)
+        def make() -> tuple[tuple[Session, str, str], int]:
+            model = self._model()
+            name = self.choose_layer(layer or last_states(model))
+            model, shown = with_units_last(model, name)
             session, size = self._session(model)
-            return (session, shown), size
+            return (session, name, shown), size
 
-        session, shown = self._cache.get(("units", self._graph, name), make)
+        session, name, shown = self._cache.get(("units", self._graph, layer), make)
         return name, self._run(session, self._feeds(rows), [shown])[0]
 
     def behind(self, rows: Array, weights: Array, layer: str) -> Array:
