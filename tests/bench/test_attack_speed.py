@@ -38,7 +38,7 @@ with warnings.catch_warnings():
     import foolbox.attacks as fb
     from foolbox import PyTorchModel
 
-pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
 
 ROUNDS = 3
 HAS_ART = importlib.util.find_spec("art") is not None

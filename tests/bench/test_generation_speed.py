@@ -115,24 +115,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 def address(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
-    server = subprocess.Popen(
-        [
-            sys.executable, "-m", "services.inference", "--store-uri", store.uri,
-            "--address", f"127.0.0.1:{port}", "--metrics-address", f"127.0.0.1:{free_port()}",
-            "--device", "cpu",
-        ],
-        stdout=(folder / "log").open("wb"),
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        with connect(f"127.0.0.1:{port}", retry_for_s=60) as client:
-            for name in NETWORKS:
-                client.wait_until_served(name, version=1, timeout_s=60)
-                client.wait_until_served(f"{name}-forced", version=1, timeout_s=60)
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
+    command = [
+        sys.executable, "-m", "services.inference", "--store-uri", store.uri,
+        "--address", f"127.0.0.1:{port}", "--metrics-address", f"127.0.0.1:{free_port()}",
+        "--device", "cpu",
+    ]  # fmt: skip
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server,
+    ):
+        try:
+            with connect(f"127.0.0.1:{port}", retry_for_s=60) as client:
+                for name in NETWORKS:
+                    client.wait_until_served(name, version=1, timeout_s=60)
+                    client.wait_until_served(f"{name}-forced", version=1, timeout_s=60)
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.terminate()
 
 
 @dataclass

@@ -7,12 +7,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.contract.assembly import assemble
+from tests.contract.conftest import Environment
 from wintergarden.cli.local import services
 from wintergarden.cli.local.home import Home
 from wintergarden.cli.local.ports import free_ports
@@ -27,21 +30,34 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 
+
+def _runtime() -> str:
+    """The extra of the ONNX Runtime that is installed here."""
+    names = {distribution.name for distribution in distributions()}
+    return "gpu" if "onnxruntime-gpu" in names else "cpu"
+
+
+RUNTIME = _runtime()
+
 # room -> its module, the extras of its image, and what must not come with them
-ROOMS = {
+ROOMS: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     "inference": (
         "services.inference",
-        "inference,cpu",
+        ("inference", RUNTIME),
         {"torch", "celery", "redis", "onnxscript"},
     ),
-    "explanation": ("services.explanation", "explanation,cpu", {"torch", "onnxscript"}),
-    "explanation-worker": (
-        "services.explanation.worker",
-        "explanation,cpu",
+    "explanation": (
+        "services.explanation",
+        ("explanation", RUNTIME),
         {"torch", "onnxscript"},
     ),
-    "trainer": ("trainer", "trainer,cpu", {"jsonschema", "shap", "captum"}),
-    "gateway": ("gateway", "gateway", {"torch", "onnxruntime", "matplotlib"}),
+    "explanation-worker": (
+        "services.explanation.worker",
+        ("explanation", RUNTIME),
+        {"torch", "onnxscript"},
+    ),
+    "trainer": ("trainer", ("trainer", RUNTIME), {"jsonschema", "shap", "captum"}),
+    "gateway": ("gateway", ("gateway",), {"torch", "onnxruntime", "matplotlib"}),
 }
 # Every module of the room, and with them all that they need of `wintergarden`.
 IMPORT_ALL = """
@@ -53,10 +69,28 @@ for module in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
 """
 
 
+@pytest.fixture(scope="session")
+def own_environment(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[tuple[str, ...]], Environment]:
+    """Makes one of what these extras need, once for each."""
+    directory = tmp_path_factory.mktemp("environments")
+
+    @cache
+    def make(extras: tuple[str, ...]) -> Environment:
+        path = directory / "-".join(extras)
+        assemble(path, wheel, extras)
+        return Environment(path)
+
+    return make
+
+
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_needs_no_more_than_its_extra(room: str, environment: Callable[..., Any]) -> None:
+def test_a_room_needs_no_more_than_its_extra(
+    room: str, own_environment: Callable[[tuple[str, ...]], Environment]
+) -> None:
     module, extras, absent = ROOMS[room]
-    own = environment(extras)
+    own = own_environment(extras)
 
     assert [name for name in sorted(absent) if own.has(name)] == []
     own.run("python", "-W", "error", "-c", IMPORT_ALL, module)
@@ -65,7 +99,8 @@ def test_a_room_needs_no_more_than_its_extra(room: str, environment: Callable[..
 
 @pytest.fixture(scope="module")
 def system(
-    environment: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    own_environment: Callable[[tuple[str, ...]], Environment],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Client, dict[str, subprocess.Popen[bytes]]]]:
     """The four rooms, each in its own environment."""
     home = Home(tmp_path_factory.mktemp("home"))
@@ -76,7 +111,7 @@ def system(
         redis = stack.enter_context(ValkeyServer(home.valkey))
         running = {}
         for room, (module, extras, _) in ROOMS.items():
-            own = environment(extras)
+            own = own_environment(extras)
             log = stack.enter_context(home.log_of(room).open("wb"))
             running[room] = stack.enter_context(
                 subprocess.Popen(

@@ -151,32 +151,51 @@ def test_it_stops_at_the_next_step(tmp_path: Path, how: str) -> None:
     assert not open_store(str(tmp_path)).list_models()
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"architecture": "resnet"}, "no architecture 'resnet'; there are alexnet, "),
-        ({"dataset": "cifar"}, "no data set 'cifar'"),
-        ({"architecture": "lenet5"}, "cannot be trained on 'wine'"),
-        ({"hyperparameters": {"epochs": -1}}, "'epochs': got -1; allowed is an integer ≥ 1"),
-        (
-            {"hyperparameters": {"epoch": 1}},
-            "no hyperparameter 'epoch'; there are accumulate, batch_size",
-        ),
-        (
-            {"hyperparameters": {"optimizer": "sgd", "learning_rate": 10, "l2": 10}},
-            "the loss became",
-        ),
-        ({"model": "../wine"}, "model name '../wine' is not allowed"),
-        ({"store_uri": "ftp://store"}, "store 'ftp://store' is not supported"),
-        ({"seed": 2**63}, "order seed: Input should be less than 9223372036854775808"),
-        ({"dataset": 3}, "order dataset: Input should be a valid string, got 3"),
-    ],
+BAD_ORDERS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"architecture": "resnet"}, "no architecture 'resnet'; there are alexnet, "),
+    ({"dataset": "cifar"}, "no data set 'cifar'"),
+    ({"architecture": "lenet5"}, "cannot be trained on 'wine'"),
+    ({"hyperparameters": {"epochs": -1}}, "'epochs': got -1; allowed is an integer ≥ 1"),
+    (
+        {"hyperparameters": {"epoch": 1}},
+        "no hyperparameter 'epoch'; there are accumulate, batch_size",
+    ),
+    (
+        {"hyperparameters": {"optimizer": "sgd", "learning_rate": 10, "l2": 10}},
+        "the loss became",
+    ),
+    ({"model": "../wine"}, "model name '../wine' is not allowed"),
+    ({"store_uri": "ftp://store"}, "store 'ftp://store' is not supported"),
+    ({"seed": 2**63}, "order seed: Input should be less than 9223372036854775808"),
+    ({"dataset": 3}, "order dataset: Input should be a valid string, got 3"),
 )
-def test_a_bad_order_is_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
-    with child(order(tmp_path, **changes)) as trainer:
-        error = trainer.hear("error")
-    assert error["kind"] == "invalid"
-    assert reason in error["reason"]
+ONE_AFTER_ANOTHER = """
+import sys
+from trainer.kinds import MODULES
+from trainer.order import DEFAULT_KIND
+from wintergarden.worker.child import serve
+from wintergarden.worker.control import Control
+
+control = Control(is_alone=True)
+for text in sys.stdin:
+    serve(control, text, MODULES, DEFAULT_KIND)
+"""
+"""What the child does, without its seconds of imports for each order."""
+
+
+def test_a_bad_order_is_refused(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER],
+        input="".join(json.dumps(order(tmp_path, **changes)) + "\n" for changes, _ in BAD_ORDERS),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [json.loads(line) for line in ran.stdout.splitlines()]
+    errors = [message for message in said if message["type"] == "error"]
+    assert {error["kind"] for error in errors} == {"invalid"}
+    for error, (_, reason) in zip(errors, BAD_ORDERS, strict=True):
+        assert reason in error["reason"]
 
 
 def test_the_catalogue_is_json() -> None:

@@ -15,24 +15,31 @@ def test_three_times_the_capacity_costs_a_tenth_of_it_at_most(place, sizes, tran
     place.publish("m", place.telling(1, steps=size.run_ms * _STEPS_PER_MS))
     limits = ("--max-waiting", str(4 * _BATCH), "--max-batch-rows", str(_BATCH))
     server = place.serve("--transport", transport, *limits)
-    full = place.load(server, clients=3 * _BATCH, seconds=size.seconds / 2).seen()
-    capacity = full.answered / full.seconds
+
+    def saturated():
+        full = place.load(server, clients=3 * _BATCH, seconds=size.seconds / 2).seen()
+        assert (full.errors, full.wrong) == ({}, 0), full.message
+        return full.answered / full.seconds
+
+    before = saturated()
     before_mb = server.rss_mb()
-    load = place.load(server, rate=size.times_capacity * capacity, seconds=size.seconds)
+    load = place.load(server, rate=size.times_capacity * before, seconds=size.seconds)
     peak_mb = 0.0
     while load.is_running:
         peak_mb = max(peak_mb, server.rss_mb())
         time.sleep(0.1)
     seen = load.seen()
-    goodput = seen.answered / seen.seconds / capacity
+    # A machine that others share is not as fast all the time: the capacity on both sides of it.
+    capacities = before, saturated()
+    goodput = seen.answered / seen.seconds / (sum(capacities) / 2)
     place.report(
         transport=transport,
-        capacity=capacity,
+        capacities=capacities,
         goodput=goodput,
         seen=seen,
         rss_mb=(before_mb, peak_mb),
     )
-    assert (full.errors, full.wrong, seen.wrong) == ({}, 0, 0), full.message
+    assert seen.wrong == 0
     assert set(seen.errors) == {"RESOURCE_EXHAUSTED"}, seen.message
     assert seen.undetailed == 0
     assert seen.answered + seen.errors["RESOURCE_EXHAUSTED"] == seen.sent

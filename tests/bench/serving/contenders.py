@@ -46,12 +46,14 @@ class Contender:
         protocol: grpc, stream or shared-memory (Open Inference Protocol), raw (HTTP POST of tensor
             bytes), or in-process (ONNX Runtime itself, beside whatever the commands start).
         peer: key of `PEERS` whose environment it needs.
+        answers: there are answers to look at.
     """
 
     label: str
     commands: Callable[[int, Path], list[Command]]
     protocol: str = "grpc"
     peer: str = ""
+    answers: bool = True
 
 
 def inference(port: int, *flags: str) -> Command:
@@ -109,6 +111,7 @@ def ours(*flags: str) -> Callable[[int, Path], list[Command]]:
 
 
 OURS, IN_PROCESS, BESIDE_TRAFFIC = "wintergarden", "in process", "in process beside traffic"
+NULL = "null server"
 
 CONTENDERS = [
     Contender(OURS, ours()),
@@ -126,6 +129,7 @@ CONTENDERS = [
     Contender("mosec", mosec, protocol="raw", peer="mosec"),
     Contender(IN_PROCESS, lambda _port, _scratch: [], protocol="in-process"),
     Contender(BESIDE_TRAFFIC, null, protocol="in-process"),
+    Contender(NULL, null, answers=False),
 ]
 
 

@@ -100,7 +100,8 @@ def measure(cell: Cell, options: argparse.Namespace, rates: Rates) -> Iterator[d
             rates[cell.model, cell.rows, row["concurrency"]] = row["requests_per_s"]
         yield row
     # It cannot speak on a stream, nor keep the regions that a request names.
-    if h2load.is_installed() and cell.contender.protocol in ("grpc", "raw"):
+    readable = cell.contender.answers and cell.contender.protocol in ("grpc", "raw")
+    if h2load.is_installed() and readable:
         with tempfile.NamedTemporaryFile() as body:
             load(cell, "--dump-body", body.name)
             path = f"/{cell.model}" if cell.contender.protocol == "raw" else ""
@@ -143,7 +144,8 @@ def traffic(cell: Cell, concurrency: int, rate: float) -> Iterator[None]:
 
 
 def load(cell: Cell, *flags: str, partial: bool = False) -> list[dict[str, Any]]:
-    arguments = ("--protocol", cell.contender.protocol, *flags)
+    unchecked = () if cell.contender.answers else ("--no-check",)
+    arguments = ("--protocol", cell.contender.protocol, *unchecked, *flags)
     return lines("load.py", cell, *arguments, partial=partial)
 
 
