@@ -11,17 +11,22 @@ import numpy as np
 from services.explanation.arrays import Array
 from services.explanation.attacks.ball import Ball, Norm
 from services.explanation.attacks.box import Box
+from services.explanation.attacks.choices import Choices, OneOf, Tokens, check_groups
 from services.explanation.attacks.norms import distances
 from services.explanation.attacks.victim import Victim
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
 from services.explanation.parameters import NO_NUMBERS, Numbers
 from services.explanation.subject import Subject
-from wintergarden.errors import FailedPrecondition, InvalidArgument
+from wintergarden.errors import FailedPrecondition, InvalidArgument, Unsupported
 from wintergarden.store import Manifest
+from wintergarden.text import Vocabulary
 
 RADII = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 """Default radii of a curve, in widths of the valid range."""
+
+FLIPS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+"""Default radii of a curve of flips."""
 
 MAX_RADII = 100
 
@@ -40,6 +45,8 @@ class AttackQuery:
         output_name: Which logits.
         norm: What epsilon and distances are measured in.
         changeable: bool of a row's shape; None: every element may change.
+        one_of: Groups of columns of which one is 1 and the others are 0. A method that flips moves
+            the one; all others leave these columns alone.
         parameters: Of the method.
     """
 
@@ -52,6 +59,7 @@ class AttackQuery:
     output_name: str = ""
     norm: Norm = "linf"
     changeable: Array | None = None
+    one_of: tuple[tuple[int, ...], ...] = ()
     parameters: Numbers = field(default_factory=dict)
 
 
@@ -112,6 +120,14 @@ class Adversarial:
     def distances_l2(self) -> Array:
         return distances(self.rows, self.adversarial, "l2")
 
+    @property
+    def distances_l0(self) -> Array:
+        """How many elements are others; of what was flipped, how many tokens or groups."""
+        choices = self.ball.box.choices
+        if choices is None or self.ball.norm != "l0":
+            return distances(self.rows, self.adversarial, "l0")
+        return choices.changed(self.rows, self.adversarial).astype(np.float64)
+
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
@@ -132,13 +148,43 @@ class Perturbation:
         move: Victim, rows, their ball and the method's numbers to moved rows.
         is_bounded: It stays within epsilon; else it looks for the smallest change.
         needs_gradient: It asks for slopes of the logits; else probabilities do as well.
+        flips: It moves from one choice to another, whose number epsilon bounds.
     """
 
     move: Callable[[Victim, Array, Ball, Numbers], Array]
     is_bounded: bool = True
     needs_gradient: bool = True
+    flips: bool = False
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        """What epsilon may measure; the first where nobody says."""
+        return ("l0",) if self.flips else ("linf", "l2")
+
+    def check_input(self, method: str, subject: Subject, box: Box) -> None:
+        """Refuse an input of a kind that it does not change.
+
+        Raises:
+            Unsupported: naming what does.
+        """
+        if self.flips and box.choices is None:
+            raise Unsupported(
+                f"{method} flips tokens that a table is looked up by, or columns of one_of; "
+                f"{subject.label} takes {subject.input.datatype}: name a group of columns in "
+                "one_of, or attack by pgd or boundary"
+            )
+        if not self.flips and subject.is_of_tokens:
+            raise Unsupported(
+                "attacks other than hotflip, which flips tokens, change FP16, FP32 and FP64 "
+                f"inputs; {subject.label} takes {subject.input.datatype}; attributions such as "
+                "integrated_gradients tell which of its elements matter"
+            )
 
     def check_radius(self, method: str, epsilon: float) -> None:
+        if self.flips and epsilon != int(epsilon):
+            raise InvalidArgument(
+                f"epsilon={epsilon}: {method} changes whole places; give their number", "epsilon"
+            )
         if not self.is_bounded and epsilon:
             raise InvalidArgument(
                 f"epsilon={epsilon}: {method} looks for the smallest change and takes none",
@@ -153,10 +199,12 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
         InvalidArgument: naming the field, what was got and what is allowed.
         Unsupported: no logits to attack, or an operator without a backward rule.
     """
-    perturb.check_radius(method, query.epsilon)
     rows = check_rows(subject, query.rows, query.input_name)
-    box = box_of(subject, query.value_range, query.changeable)
+    check_groups(query.one_of, rows)
+    box = box_of(subject, query.value_range, query.changeable, query.one_of)
     ball = Ball(query.epsilon, box, query.norm)
+    perturb.check_radius(method, query.epsilon)
+    perturb.check_input(method, subject, box)
     box.check_centre(rows)
     head = subject.logits_head(query.output_name, perturb.needs_gradient)
     logits = _logits(subject, rows, head)
@@ -208,9 +256,10 @@ def evaluate_robustness(
         raise InvalidArgument(f"max_examples={max_examples}: 0 (all) or above", "max_examples")
     if len(epsilons) > MAX_RADII:
         raise InvalidArgument(f"{len(epsilons)} radii; at most {MAX_RADII} are allowed", "epsilons")
-    radii = epsilons or default_radii(subject)
+    radii = epsilons or default_radii(subject, perturb)
     box = box_of(subject)
     balls = tuple(Ball(radius, box, norm) for radius in radii)
+    perturb.check_input(method, subject, box)
     owner = examples_of or subject
     reference = owner.reference()
     if reference.labels is None:
@@ -240,7 +289,10 @@ def evaluate_robustness(
 
 
 def box_of(
-    subject: Subject, value_range: Sequence[float] = (), changeable: Array | None = None
+    subject: Subject,
+    value_range: Sequence[float] = (),
+    changeable: Array | None = None,
+    one_of: Sequence[tuple[int, ...]] = (),
 ) -> Box:
     """In the input's own units, within the range given or the manifest's."""
     if len(value_range) not in (0, 2):
@@ -249,7 +301,28 @@ def box_of(
             "value_range",
         )
     low, high = value_range or subject.input.value_range or (-math.inf, math.inf)
-    return Box(low, high, units_of(subject), changeable)
+    if subject.is_of_tokens:
+        return Box(low, high, units_of(subject), changeable, _tokens(subject, changeable))
+    choices: Choices | None = None
+    if one_of:
+        free = np.ones(subject.input.shape[-1:], bool) if changeable is None else changeable.copy()
+        choices = OneOf(tuple(group for group in one_of if free[list(group)].all()))
+        free[[column for group in one_of for column in group]] = False
+        changeable = free
+    return Box(low, high, units_of(subject), changeable, choices)
+
+
+def _tokens(subject: Subject, changeable: Array | None) -> Tokens | None:
+    """What may stand for a token: any that is text; None where nothing is looked up."""
+    table = subject.token_table()
+    if table is None:
+        return None
+    allowed = np.ones(len(table), bool)
+    if fields := subject.manifest.vocabulary:
+        vocabulary = Vocabulary.from_fields(fields.model_dump())
+        allowed[: vocabulary.size - len(vocabulary.tokens)] = False
+        allowed[vocabulary.size :] = False
+    return Tokens(table, allowed, changeable)
 
 
 def units_of(subject: Subject) -> str:
@@ -287,16 +360,23 @@ def _confidences(logits: Array) -> Array:
 def _victim(
     subject: Subject, head: Head, classes: Array, unmoved: Array, *, is_targeted: bool
 ) -> Victim:
+    def slope(rows: Array, weights: Array) -> Array:
+        if subject.is_of_tokens:  # by what they look up
+            return subject.layer(rows, weights, head, subject.embedding())[1]
+        return subject.gradient(rows, weights, head)
+
     return Victim(
         lambda rows: _logits(subject, rows, head),
-        lambda rows, weights: subject.gradient(rows, weights, head),
+        slope,
         classes,
         is_targeted=is_targeted,
         unmoved=unmoved,
     )
 
 
-def default_radii(subject: Subject) -> list[float]:
+def default_radii(subject: Subject, perturb: Perturbation) -> list[float]:
+    if perturb.flips:
+        return list(FLIPS)
     if subject.input.value_range is None:
         raise InvalidArgument(
             f"the input of {subject.label} has no valid range to take radii from; name "

@@ -9,8 +9,10 @@ from services.explanation.attack import Perturbation
 from services.explanation.attacks.ball import Ball
 from services.explanation.attacks.boundary import boundary
 from services.explanation.attacks.carlini_wagner import carlini_wagner
+from services.explanation.attacks.choices import OneOf
 from services.explanation.attacks.deepfool import deepfool
 from services.explanation.attacks.fgsm import fgsm
+from services.explanation.attacks.hotflip import hotflip
 from services.explanation.attacks.iterated import Climb, climb
 from services.explanation.attacks.lbfgs import lbfgs
 from services.explanation.attacks.square import square
@@ -34,6 +36,16 @@ def _climb(victim: Victim, rows: Array, ball: Ball, numbers: Numbers) -> Array:
         seed=int(numbers.get("seed", 0)),
     )
     return climb(victim, rows, ball, how)
+
+
+def _flip(victim: Victim, rows: Array, ball: Ball, numbers: Numbers) -> Array:
+    return hotflip(
+        victim,
+        rows,
+        ball.box.choices or OneOf(()),
+        flips=int(ball.epsilon),
+        candidates=int(numbers["candidates"]),
+    )
 
 
 def _steps(default: int, most: int = 10_000) -> Parameter:
@@ -157,6 +169,16 @@ ATTACKS = (
             ),
             is_bounded=False,
         ),
+    ),
+    AttackMethod(
+        name="hotflip",
+        kind="attack",
+        needs_gradient=True,
+        summary="Another token, or another column of a group, where the slope says it helps most",
+        source="Ebrahimi, Rao, Lowd, Dou, HotFlip: White-Box Adversarial Examples for Text "
+        "Classification, 2018, arXiv:1712.06751",
+        parameters=(Parameter("candidates", 10, 1, 1000, "flips that are run, of each step"),),
+        perturb=Perturbation(_flip, flips=True),
     ),
     AttackMethod(
         name="square",

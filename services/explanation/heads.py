@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -123,20 +123,37 @@ def embedding(model: onnx.ModelProto, tokens: str) -> str:
     A Gather from a table, or the product of a table with a one-hot row for each token, which is
     how JAX and older exporters look up.
     """
+    node = _lookup(model, tokens)
+    return "" if node is None else str(node.output[0])
+
+
+def lookup_table(model: onnx.ModelProto, tokens: str) -> np.ndarray[Any, np.dtype[Any]] | None:
+    """The table [V, D] of `embedding`; None without one."""
+    node = _lookup(model, tokens)
+    if node is None:
+        return None
+    name = node.input[0] if node.op_type == "Gather" else node.input[1]
+    table = next(t for t in model.graph.initializer if t.name == name)
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+    return numpy_helper.to_array(table) if len(table.dims) == 2 and not axis else None
+
+
+def _lookup(model: onnx.ModelProto, tokens: str) -> Any:
+    """The node; None without one."""
     tables = {t.name for t in model.graph.initializer if t.data_type in _FLOAT_TYPES}
     derived, one_hot = {tokens}, set[str]()
     for node in model.graph.node:
         first = node.input[0] if node.input else ""
         if node.op_type == "Gather" and first in tables and node.input[1] in derived:
-            return str(node.output[0])
+            return node
         if node.op_type == "MatMul" and first in one_hot and node.input[1] in tables:
-            return str(node.output[0])
+            return node
         if node.op_type in ("Equal", "OneHot") and derived.intersection(node.input):
             one_hot.update(node.output)
         elif node.op_type in _KEEP_TOKENS:
             derived.update(node.output if derived.intersection(node.input) else ())
             one_hot.update(node.output if one_hot.intersection(node.input) else ())
-    return ""
+    return None
 
 
 _KEEP_TOKENS = frozenset(

@@ -28,8 +28,12 @@ _GRADIENTS = frozenset({"saliency", "smooth_grad", "guided_backprop", "deconvnet
 _WRITING = frozenset({"language-modelling", "sequence-to-sequence", "captioning"})
 """Tasks whose classes are tokens."""
 
-_SIZES = {"linf": "largest change of any element (L∞)", "l2": "length of the change (L2)"}
-_SYMBOLS = {"linf": "(L∞)", "l2": "(L2)"}
+_SIZES = {
+    "linf": "largest change of any element (L∞)",
+    "l2": "length of the change (L2)",
+    "l0": "tokens that are flipped at most (L0)",
+}
+_SYMBOLS = {"linf": "(L∞)", "l2": "(L2)", "l0": "(L0)"}
 _DIGEST_SHOWN = 12
 _LABEL_SHOWN = 32
 
@@ -60,7 +64,13 @@ def explanation_pictures(answer: Explanation) -> list[Picture]:
 
 
 def adversarial_pictures(answer: Adversarial) -> list[Picture]:
-    """Three panels for each image; tables have none."""
+    """Three panels for each image, each text with what was flipped; tables have none."""
+    if fields := answer.manifest.vocabulary if answer.rows.ndim == 2 else None:
+        vocabulary = Vocabulary.from_fields(fields.model_dump())
+        return [
+            Picture(f"{answer.method}-{row}.svg", _flipped_text(answer, row, vocabulary))
+            for row in range(min(len(answer.rows), MAX_PICTURES))
+        ]
     if not len(answer.rows) or not is_image(channels_first(answer.rows[0]).shape):
         return []
     return [
@@ -216,6 +226,33 @@ def _sums(answer: Explanation, row: int) -> list[str]:
         f"φ₀: {answer.background}",
         f"{answer.evaluations} model rows for {len(answer.rows)} explained, {how}",
     ]
+
+
+def _flipped_text(answer: Adversarial, row: int, vocabulary: Vocabulary) -> bytes:
+    """The text as it was flipped; a token that is another has the one it was behind it."""
+    before, after = answer.rows[row], answer.adversarial[row]
+    length = max(1, int(np.flatnonzero(before != PADDING).max(initial=0)) + 1)
+    flipped = (before != after)[:length]
+    old = vocabulary.decode(before[:length].tolist())
+    new = vocabulary.decode(after[:length].tolist())
+    seen, now = int(answer.predictions_before[row]), int(answer.predictions_after[row])
+    was_sure, is_sure = answer.confidences_before[row], answer.confidences_after[row]
+    changes = [
+        f"“{o}” → “{n}”" for o, n, is_other in zip(old, new, flipped, strict=True) if is_other
+    ]
+    return text_map(
+        new,
+        flipped.astype(np.float64),
+        Caption(
+            title=f"{answer.method.upper()}: {int(flipped.sum())} of {length} tokens flipped",
+            subtitle=f"{_name(answer.manifest)}: “{class_label(answer.manifest, seen)}” "
+            f"{was_sure:.1%} → “{class_label(answer.manifest, now)}” {is_sure:.1%}",
+            legend="tokens that are others",
+            notes=(shorten(", ".join(changes), 100, placeholder=" …"), _digest(answer.manifest)),
+        ),
+        is_spaced=vocabulary.level == "word" and not vocabulary.is_verbatim,
+        marked=flipped.tolist(),
+    )
 
 
 def _adversarial_picture(answer: Adversarial, row: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.explanation.arrays import Array
 from services.explanation.attack import AttackQuery
-from services.explanation.attacks.ball import NORMS, Norm
+from services.explanation.attacks.ball import Norm
 from services.explanation.explain import ExplainQuery
 from services.explanation.methods import attack_method, attribution
 from services.explanation.parameters import settle
@@ -47,20 +47,25 @@ def attack_query(request: pb.AttackRequest, rows: Array | None = None) -> Attack
         output_name=request.output_name,
         norm=norm_of(request),
         changeable=_changeable(request),
+        one_of=tuple(tuple(group.columns) for group in request.one_of),
         parameters=settle(method.name, method.parameters, request.parameters),
     )
 
 
 def norm_of(request: pb.AttackRequest | pb.EvaluateRobustnessRequest) -> Norm:
-    """L∞ where the request does not say.
+    """What the request says, else what the method measures first.
 
     Raises:
-        InvalidArgument: a norm there is not.
+        InvalidArgument: a norm that the method does not measure.
     """
-    for norm in NORMS:
-        if norm == (request.norm or "linf"):
+    method = attack_method(request.method)
+    norms = method.perturb.norms
+    for norm in norms:
+        if norm == (request.norm or norms[0]):
             return norm
-    raise InvalidArgument(f"norm '{request.norm}'; norms are {', '.join(NORMS)}", "norm")
+    raise InvalidArgument(
+        f"norm '{request.norm}'; norms of {method.name} are {', '.join(norms)}", "norm"
+    )
 
 
 def _changeable(request: pb.AttackRequest) -> Array | None:

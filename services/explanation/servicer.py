@@ -126,6 +126,7 @@ class Servicer:
             output_name=answer.head.name,
             norm=answer.ball.norm,
             distances_l2=answer.distances_l2,
+            distances_l0=answer.distances_l0,
             queries=answer.queries,
             gradients=answer.gradients,
         )

@@ -27,6 +27,7 @@ from services.explanation.heads import (
     exposing,
     last_feature_maps,
     last_states,
+    lookup_table,
     with_units_last,
 )
 from services.explanation.regions import SHARES, pooled, pooled_name
@@ -224,6 +225,16 @@ class Subject:
                 "layer that gradients shall be taken by"
             )
         return self.choose_layer(found)
+
+    def token_table(self) -> Array | None:
+        """[V, D]: what each token looks up; None where nothing is looked up, or not in a table."""
+
+        def read() -> tuple[Array | None, int]:
+            found = lookup_table(self._model(), self.input.name)
+            return found, 0 if found is None else found.nbytes
+
+        table: Array | None = self._cache.get(("token table", self.manifest.digest), read)
+        return table
 
     def choose_layer(self, name: str) -> str:
         """The inner tensor of a name; without one, what the last convolution becomes.

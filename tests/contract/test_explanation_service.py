@@ -35,6 +35,7 @@ from wintergarden.store.reference import write_reference
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import tensors
 from wintergarden.wire.pool import methods
+from wintergarden.wire.tensors import datatype_of
 
 WEIGHTS = np.float32([[1, 0, -1], [2, -2, 0], [0, 3, 0], [0.5, 0.5, 4]])
 SERVICE = methods("wintergarden.v1.ExplanationService")
@@ -78,7 +79,7 @@ def publish(
         return tuple(
             TensorInfo(
                 name=v.name,
-                datatype="FP32",
+                datatype=datatype_of(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)),
                 shape=[d.dim_value or -1 for d in v.type.tensor_type.shape.dim],
                 **more,
             )
@@ -165,6 +166,25 @@ def store_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
         store, "steps",
         graph([helper.make_node("MatMul", ["features", "w"], ["logits"])],
               {"features": ["n", "t", 4]}, {"logits": ["n", "t", 3]}, {"w": WEIGHTS}),
+    )  # fmt: skip
+    letters = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 20]>
+        g (int64[n, t] tokens) => (float[n, 2] logits) {
+            letters = Gather(table, tokens)
+            axis = Constant<value_ints = [1]>()
+            bag = ReduceSum<keepdims = 0>(letters, axis)
+            logits = MatMul(bag, w)
+        }"""
+    )
+    table = np.array([[0, 0], [0, 0], [1, 0], [0, 1], [3, 0]], np.float32)  # -, ?, a, b, c
+    for name, values in (("table", table), ("w", np.eye(2, dtype=np.float32))):
+        letters.graph.initializer.append(numpy_helper.from_array(values, name))
+    publish(
+        store, "letters", letters.SerializeToString(),
+        write_reference({"tokens": np.array([[2, 2, 3], [3, 3, 0]])}, np.array([0, 1]),
+                        np.zeros((1, 3), np.int64)),
+        task="text-classification", class_labels=("of a", "of b"),
+        vocabulary={"level": "character", "tokens": ("a", "b", "c"), "max_tokens": 8},
     )  # fmt: skip
     return path
 
@@ -298,6 +318,46 @@ def test_only_what_may_change_does(room: Room) -> None:
     np.testing.assert_array_equal(changed, mask)
 
 
+def test_a_text_is_flipped_letter_by_letter(room: Room) -> None:
+    answer = room.client.attack(
+        "letters", [[3, 3, 2], [3, 0, 0]], "hotflip", epsilon=2, render=True
+    )
+    assert answer.norm == "l0"
+    assert answer.adversarial.tolist() == [[4, 3, 2], [4, 0, 0]]  # c says a three times over
+    assert list(answer.distances_l0) == [1, 1]
+    assert answer.successes == (True, True)
+    first = answer.pictures[0]
+    assert (first.name, first.media_type) == ("hotflip-0.svg", "image/svg+xml")
+    assert "1 of 3 tokens flipped" in first.content.decode()
+    held = room.client.attack("letters", [[3, 3, 3, 3, 3]], "hotflip", epsilon=1, targets=[0])
+    assert held.successes == (False,)  # three against four
+    curve = room.client.robustness("letters", "hotflip")
+    assert list(curve.epsilons) == [0, 1, 2, 3, 4, 5]
+    assert list(curve.accuracies) == [1, 0, 0, 0, 0, 0]
+    with pytest.raises(Unsupported, match="hotflip, which flips tokens"):
+        room.client.attack("letters", [[2, 3]], "pgd", epsilon=1)
+    with pytest.raises(InvalidArgument, match="norm 'linf'; norms of hotflip are l0"):
+        room.client.attack("letters", [[2, 3]], "hotflip", epsilon=1, norm="linf")
+    with pytest.raises(InvalidArgument, match="hotflip changes whole places"):
+        room.client.attack("letters", [[2, 3]], "hotflip", epsilon=1.5)
+
+
+def test_of_a_group_of_columns_one_is_one(room: Room) -> None:
+    rows = np.array([[0.5, 1, 0, 0], [0.1, 0, 0, 1]], np.float32)
+    groups = [(1, 2, 3)]
+    answer = room.client.attack("linear", rows, "hotflip", epsilon=1, one_of=groups)
+    np.testing.assert_array_equal(answer.adversarial[:, 0], rows[:, 0])
+    assert (answer.adversarial[:, 1:].sum(axis=1) == 1).all()
+    assert set(answer.distances_l0) <= {0, 1}
+    by_degrees = room.client.attack("linear", rows, "pgd", epsilon=0.3, one_of=groups)
+    np.testing.assert_array_equal(by_degrees.adversarial[:, 1:], rows[:, 1:])
+    assert (by_degrees.adversarial[:, 0] != rows[:, 0]).all()
+    with pytest.raises(InvalidTensor, match="one of these columns must be 1"):
+        room.client.attack("linear", X, "hotflip", epsilon=1, one_of=groups)
+    with pytest.raises(Unsupported, match="name a group of columns in one_of"):
+        room.client.attack("linear", X, "hotflip", epsilon=1)
+
+
 def test_a_softmax_is_attacked_at_its_logits(room: Room) -> None:
     request = pb.AttackRequest(
         model_name="probabilities", method="fgsm", epsilon=0.1,
@@ -421,7 +481,7 @@ def test_players_of_the_callers_choice(room: Room) -> None:
 
 
 EXPLAIN_MISTAKES = [
-    ({"model": "nobody"}, NotFound, r"no model 'nobody'; there are image, linear"),
+    ({"model": "nobody"}, NotFound, r"no model 'nobody'; there are image, letters, linear"),
     ({"version": 9}, NotFound, r"no version 9; there are 1"),
     ({"version": -1}, InvalidArgument, "model_version=-1"),
     ({"method": "lime"}, InvalidArgument, "no method 'lime'; attributions are kernel_shap, act"),
@@ -468,7 +528,7 @@ def test_more_mistakes_of_attacks(room: Room) -> None:
         attack("linear", X, "pgd", epsilon=0.1, parameters={"steps": 0})
     with pytest.raises(InvalidArgument, match="fgsm has no parameter 'steps'; it has none"):
         attack("linear", X, epsilon=0.1, parameters={"steps": 3})
-    with pytest.raises(InvalidArgument, match="norm 'l1'; norms are linf, l2"):
+    with pytest.raises(InvalidArgument, match="norm 'l1'; norms of fgsm are linf, l2"):
         attack("linear", X, epsilon=0.1, norm="l1")
     with pytest.raises(InvalidArgument, match="deepfool looks for the smallest change"):
         attack("linear", X, "deepfool", epsilon=0.1)

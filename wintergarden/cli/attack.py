@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -17,18 +18,24 @@ from wintergarden.cli.explanation_jobs import (
     read_examples,
     see_to_its_end,
 )
-from wintergarden.cli.infer import Invert, ModelName, Version
-from wintergarden.cli.inputs import read_inputs
+from wintergarden.cli.infer import Invert, ModelName, Texts, Version
+from wintergarden.cli.inputs import given_inputs
 from wintergarden.cli.numbers import Settings, read_numbers
 from wintergarden.cli.output import AsJson, people, print_json, table, waiting
 from wintergarden.cli.pictures import PicturesDirectory, save_pictures
 from wintergarden.cli.session import HERE, Address, session
 from wintergarden.cli.train import Detach, Priority
+from wintergarden.text import Vocabulary
 
 _ROWS_SHOWN = 20
+_MEASURES = {"linf": "largest change", "l2": "length", "l0": "how many are others"}
 Norm = Annotated[
-    Literal["linf", "l2"],
-    typer.Option(help="What epsilon measures: each element (linf), or the whole row (l2)."),
+    Literal["linf", "l2", "l0"] | None,
+    typer.Option(
+        help="What epsilon measures: each element (linf), the whole row (l2), or how many tokens "
+        "or groups are others (l0).  [default: linf; of hotflip l0]",
+        show_default=False,
+    ),
 ]
 Method = Annotated[
     str, typer.Option("--method", "-m", help="`wintergarden explain --list` shows them.")
@@ -43,20 +50,21 @@ def attack(
             metavar="INPUT",
             exists=True,
             dir_okay=False,
-            help="A .npy, .npz, .json or .png file; one example or a batch.",
+            help="A .npy, .npz, .json or .png file, one example or a batch; a .txt file of lines.",
         ),
     ] = None,
     *,
+    text: Texts = None,
     epsilon: Annotated[
         float,
         typer.Option(
             "--epsilon",
             "-e",
             help="Largest change, in the input's own units; none for a method that looks for the "
-            "smallest.",
+            "smallest; of hotflip how many tokens or groups.",
         ),
     ] = 0.0,
-    norm: Norm = "linf",
+    norm: Norm = None,
     method: Method = "fgsm",
     settings: Settings = None,
     label: Annotated[
@@ -66,6 +74,14 @@ def attack(
     target: Annotated[
         list[int] | None,
         typer.Option(help="The class to be seen instead: one for all rows, or one each."),
+    ] = None,
+    one_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMNS",
+            help="Columns of a table of which one is 1 and the others are 0, such as 3,4,5; repeat "
+            "it. hotflip moves the one, other methods leave them alone.",
+        ),
     ] = None,
     version: Version = 0,
     invert: Invert = False,
@@ -94,16 +110,21 @@ def attack(
       wintergarden attack lenet5-mnist-5k digit.png -m deepfool --norm l2 --pictures demo
       wintergarden attack mlp-digits samples.npy -e 0.1 --save adversarial.npy --json
       wintergarden attack lenet5-mnist-5k --job --examples 0:500 -e 0.2 --save moved.npz
+      wintergarden attack textcnn-languages -m hotflip -e 5 --text "ein Haus am See"
+      wintergarden attack customers rows.npy -m hotflip -e 1 --one-of 3,4,5 --one-of 6,7
     """
-    numbers = read_numbers(settings)
+    numbers, groups = read_numbers(settings), [_columns(group) for group in one_of or ()]
     with session(address) as client:
         chosen = read_examples(examples)
-        if (path is None) == (chosen is None) or (chosen and not as_job):
-            raise typer.BadParameter("name an input file, or with --job the model's --examples")
+        if (path is None and not text) == (chosen is None) or (chosen and not as_job):
+            raise typer.BadParameter(
+                "name an input file or --text, or with --job the model's --examples"
+            )
         described = client.models.describe(model, version=version)
         given = None
-        if path is not None:
-            given = next(iter(read_inputs(path, described.manifest, invert=invert).values()))
+        if chosen is None:
+            inputs = given_inputs(path, text, described.manifest, invert=invert)
+            given = next(iter(inputs.values()))
         if as_job:
             handle = client.jobs.attack(
                 model,
@@ -111,6 +132,7 @@ def attack(
                 method,
                 epsilon=epsilon,
                 norm=norm,
+                one_of=groups,
                 parameters=numbers,
                 examples=chosen,
                 version=version,
@@ -128,6 +150,7 @@ def attack(
                 method,
                 epsilon=epsilon,
                 norm=norm,
+                one_of=groups,
                 parameters=numbers,
                 version=version,
                 labels=label or (),
@@ -148,9 +171,9 @@ def attack(
     people.print(
         f"[bold]{result.model.name}[/] version {result.model.version}, {result.method}, "
         + (f"ε = {result.epsilon:g} {result.units}, " if result.epsilon else "")
-        + ("largest change" if result.norm == "linf" else "length")
+        + _MEASURES[result.norm]
     )
-    distances = result.distances_linf if result.norm == "linf" else result.distances_l2
+    distances = getattr(result, f"distances_{result.norm}")
     listed = table("row ›", "before", "after", "change ›", "runs ›", "")
     rows = zip(
         result.predictions_before,
@@ -175,5 +198,30 @@ def attack(
         )
     people.print(listed)
     people.print(f"{sum(result.successes)} of {len(result.successes)} fooled")
+    if result.norm == "l0" and given is not None and described.manifest.get("vocabulary"):
+        _tell_texts(given, result.adversarial, described.manifest)
     for file in saved:
         people.print(f"wrote {file}")
+
+
+def _columns(text: str) -> list[int]:
+    try:
+        return [int(column) for column in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--one-of {text}: wanted are numbers of columns, such as 3,4,5"
+        ) from error
+
+
+def _tell_texts(rows: Any, moved: Any, manifest: Mapping[str, Any]) -> None:
+    """Each text with what was flipped: the old token struck out, the new one behind it."""
+    vocabulary = Vocabulary.from_fields(manifest["vocabulary"])
+    space = " " if vocabulary.level == "word" and not vocabulary.is_verbatim else ""
+    for before, after in list(zip(rows, moved, strict=True))[:_ROWS_SHOWN]:
+        said = []
+        for old, new in zip(
+            vocabulary.decode(before.tolist()), vocabulary.decode(after.tolist()), strict=True
+        ):
+            flip = f"[red strike]{escape(old)}[/][green]{escape(new)}[/]"
+            said.append(flip if old != new else escape(new))
+        people.print(space.join(said).rstrip())

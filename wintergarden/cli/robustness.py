@@ -33,7 +33,7 @@ def robustness(
             "--epsilon", "-e", help="A radius in the input's own units; repeat it for a curve."
         ),
     ] = None,
-    norm: Norm = "linf",
+    norm: Norm = None,
     method: Method = "fgsm",
     settings: Settings = None,
     examples: MaxExamples = 0,

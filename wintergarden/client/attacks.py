@@ -20,8 +20,11 @@ from wintergarden.client.answers import (
     pictures,
 )
 from wintergarden.client.call import Call, Flow
+from wintergarden.client.texts import encoded, is_text
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire.pool import methods
+
+Norm = Literal["linf", "l2", "l0"]
 
 _METHODS = methods("wintergarden.v1.ExplanationService")
 
@@ -30,9 +33,10 @@ _METHODS = methods("wintergarden.v1.ExplanationService")
 class Attack:
     """Adversarial examples.
 
-    At most `epsilon` from the input in the `norm` ("linf" or "l2"), in `units`; an `epsilon` of 0
-    where the method looks for the smallest change. `output_name` are the logits that were
-    attacked; `queries` and `gradients` say how often the model and its gradient were run.
+    At most `epsilon` from the input in the `norm` ("linf", "l2" or "l0"), in `units`; an `epsilon`
+    of 0 where the method looks for the smallest change. `output_name` are the logits that were
+    attacked; `queries` and `gradients` say how often the model and its gradient were run;
+    `distances_l0` how many elements are others, or tokens, or groups of columns.
 
     Shape:
         adversarial: the input's.
@@ -49,6 +53,7 @@ class Attack:
     confidences_after: Array
     distances_linf: Array
     distances_l2: Array
+    distances_l0: Array
     queries: Array
     gradients: Array
     successes: tuple[bool, ...]
@@ -84,8 +89,9 @@ def attack(
     method: str = "fgsm",
     *,
     epsilon: float = 0.0,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Norm | None = None,
     changeable: npt.ArrayLike | None = None,
+    one_of: Sequence[Sequence[int]] = (),
     parameters: Mapping[str, float] | None = None,
     version: int = 0,
     labels: Sequence[int] = (),
@@ -99,12 +105,15 @@ def attack(
 
     Args:
         model: its name.
-        inputs: (N, …), in the units the model takes.
+        inputs: (N, …), in the units the model takes; or texts.
         method: `list_methods` lists them.
         epsilon: the largest change, in the input's own units; none for a method that looks for
             the smallest.
-        norm: what epsilon measures: each element ("linf") or the row's length ("l2").
+        norm: what epsilon measures: each element ("linf"), the row's length ("l2"), or how many
+            tokens or groups are others ("l0"); default: "linf", of a method that flips "l0".
         changeable: bool, the shape of one row; elements that may change; default: all.
+        one_of: groups of columns of a table of which one is 1 and the others are 0: "hotflip"
+            moves the one, all other methods leave them alone.
         parameters: of the method; `list_methods` tells them.
         version: 0 is the latest.
         labels: the true classes; default: the predicted.
@@ -117,11 +126,12 @@ def attack(
     """
     request = attack_request(
         model,
-        inputs,
+        (yield from encoded(model, inputs, version=version)) if is_text(inputs) else inputs,
         method,
         epsilon=epsilon,
         norm=norm,
         changeable=changeable,
+        one_of=one_of,
         parameters=parameters,
         version=version,
         labels=labels,
@@ -143,6 +153,7 @@ def attack(
         confidences_after=np.array(response.confidences_after),
         distances_linf=np.array(response.distances_linf),
         distances_l2=np.array(response.distances_l2),
+        distances_l0=np.array(response.distances_l0),
         queries=np.array(response.queries),
         gradients=np.array(response.gradients),
         successes=tuple(response.successes),
@@ -160,8 +171,9 @@ def attack_request(
     method: str,
     *,
     epsilon: float = 0.0,
-    norm: str = "linf",
+    norm: Norm | None = None,
     changeable: npt.ArrayLike | None = None,
+    one_of: Sequence[Sequence[int]] = (),
     parameters: Mapping[str, float] | None = None,
     version: int = 0,
     labels: Sequence[int] = (),
@@ -178,7 +190,8 @@ def attack_request(
         labels=labels,
         targets=targets,
         epsilon=epsilon,
-        norm=norm,
+        norm=norm or "",
+        one_of=[pb.AttackRequest.Group(columns=group) for group in one_of],
         parameters=parameters or {},
         value_range=value_range or (),
         output_name=output_name,
@@ -196,7 +209,7 @@ def robustness(
     method: str = "fgsm",
     *,
     epsilons: Sequence[float] = (),
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Norm | None = None,
     parameters: Mapping[str, float] | None = None,
     version: int = 0,
     max_examples: int = 0,
@@ -213,7 +226,7 @@ def robustness(
         model_version=version,
         method=method,
         epsilons=epsilons,
-        norm=norm,
+        norm=norm or "",
         parameters=parameters or {},
         max_examples=max_examples,
         beside=beside,

@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from wintergarden.client.answers import Array, Picture
-from wintergarden.client.attacks import attack_request
+from wintergarden.client.attacks import Norm, attack_request
 from wintergarden.client.call import Call, Flow
 from wintergarden.client.explanation import Players, explain_request
 from wintergarden.client.jobs import Job
@@ -171,8 +171,9 @@ def submit_attack(
     method: str = "fgsm",
     *,
     epsilon: float = 0.0,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Norm | None = None,
     changeable: npt.ArrayLike | None = None,
+    one_of: Sequence[Sequence[int]] = (),
     parameters: Mapping[str, float] | None = None,
     examples: tuple[int, int] | None = None,
     version: int = 0,
@@ -187,6 +188,8 @@ def submit_attack(
 
     Of the version's own examples the labels are those they came with, unless others are given.
     """
+    if is_text(inputs):
+        inputs = yield from encoded(model, inputs, version=version)
     request = _submission(examples, options)
     request.attack.CopyFrom(
         attack_request(
@@ -196,6 +199,7 @@ def submit_attack(
             epsilon=epsilon,
             norm=norm,
             changeable=changeable,
+            one_of=one_of,
             parameters=parameters,
             version=version,
             labels=labels,
@@ -214,7 +218,7 @@ def submit_robustness(
     method: str = "fgsm",
     *,
     epsilons: Sequence[float] = (),
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Norm | None = None,
     parameters: Mapping[str, float] | None = None,
     version: int = 0,
     max_examples: int = 0,
@@ -226,7 +230,7 @@ def submit_robustness(
     work = request.robustness
     work.model_name, work.model_version, work.method = model, version, method
     work.epsilons.extend(epsilons)
-    work.norm = norm
+    work.norm = norm or ""
     work.parameters.update(parameters or {})
     work.max_examples, work.render = max_examples, render
     response = yield Call(_SUBMIT, request, _SUBMIT_TIMEOUT_S)

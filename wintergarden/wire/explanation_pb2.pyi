@@ -166,7 +166,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., output_name: _Optional[str] = ..., output_space: _Optional[str] = ..., attributions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., player_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., standard_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., targets: _Optional[_Iterable[int]] = ..., base_values: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., efficiency_gaps: _Optional[_Iterable[float]] = ..., evaluations: _Optional[int] = ..., seed: _Optional[int] = ..., exact: bool = ..., background: _Optional[str] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., regions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class AttackRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "method", "input", "labels", "targets", "epsilon", "value_range", "output_name", "render", "norm", "changeable", "parameters")
+    __slots__ = ("model_name", "model_version", "method", "input", "labels", "targets", "epsilon", "value_range", "output_name", "render", "norm", "changeable", "parameters", "one_of")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,11 @@ class AttackRequest(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class Group(_message.Message):
+        __slots__ = ("columns",)
+        COLUMNS_FIELD_NUMBER: _ClassVar[int]
+        columns: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, columns: _Optional[_Iterable[int]] = ...) -> None: ...
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +192,7 @@ class AttackRequest(_message.Message):
     NORM_FIELD_NUMBER: _ClassVar[int]
     CHANGEABLE_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ONE_OF_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: int
     method: str
@@ -200,10 +206,11 @@ class AttackRequest(_message.Message):
     norm: str
     changeable: _tensor_pb2.Tensor
     parameters: _containers.ScalarMap[str, float]
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., epsilon: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., output_name: _Optional[str] = ..., render: bool = ..., norm: _Optional[str] = ..., changeable: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., parameters: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    one_of: _containers.RepeatedCompositeFieldContainer[AttackRequest.Group]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[int] = ..., method: _Optional[str] = ..., input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., epsilon: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., output_name: _Optional[str] = ..., render: bool = ..., norm: _Optional[str] = ..., changeable: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., parameters: _Optional[_Mapping[str, float]] = ..., one_of: _Optional[_Iterable[_Union[AttackRequest.Group, _Mapping]]] = ...) -> None: ...
 
 class AttackResponse(_message.Message):
-    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon", "units", "value_range", "pictures", "output_name", "norm", "distances_l2", "queries", "gradients")
+    __slots__ = ("model", "method", "adversarial", "predictions_before", "predictions_after", "confidences_before", "confidences_after", "distances_linf", "successes", "epsilon", "units", "value_range", "pictures", "output_name", "norm", "distances_l2", "queries", "gradients", "distances_l0")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     ADVERSARIAL_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +229,7 @@ class AttackResponse(_message.Message):
     DISTANCES_L2_FIELD_NUMBER: _ClassVar[int]
     QUERIES_FIELD_NUMBER: _ClassVar[int]
     GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    DISTANCES_L0_FIELD_NUMBER: _ClassVar[int]
     model: _tensor_pb2.ModelIdentity
     method: str
     adversarial: _tensor_pb2.Tensor
@@ -240,7 +248,8 @@ class AttackResponse(_message.Message):
     distances_l2: _containers.RepeatedScalarFieldContainer[float]
     queries: _containers.RepeatedScalarFieldContainer[int]
     gradients: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., output_name: _Optional[str] = ..., norm: _Optional[str] = ..., distances_l2: _Optional[_Iterable[float]] = ..., queries: _Optional[_Iterable[int]] = ..., gradients: _Optional[_Iterable[int]] = ...) -> None: ...
+    distances_l0: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, model: _Optional[_Union[_tensor_pb2.ModelIdentity, _Mapping]] = ..., method: _Optional[str] = ..., adversarial: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., predictions_before: _Optional[_Iterable[int]] = ..., predictions_after: _Optional[_Iterable[int]] = ..., confidences_before: _Optional[_Iterable[float]] = ..., confidences_after: _Optional[_Iterable[float]] = ..., distances_linf: _Optional[_Iterable[float]] = ..., successes: _Optional[_Iterable[bool]] = ..., epsilon: _Optional[float] = ..., units: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., pictures: _Optional[_Iterable[_Union[_tensor_pb2.Picture, _Mapping]]] = ..., output_name: _Optional[str] = ..., norm: _Optional[str] = ..., distances_l2: _Optional[_Iterable[float]] = ..., queries: _Optional[_Iterable[int]] = ..., gradients: _Optional[_Iterable[int]] = ..., distances_l0: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EvaluateRobustnessRequest(_message.Message):
     __slots__ = ("model_name", "model_version", "method", "epsilons", "max_examples", "render", "norm", "parameters", "beside")

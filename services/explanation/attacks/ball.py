@@ -12,9 +12,9 @@ from services.explanation.attacks.box import Box
 from services.explanation.attacks.norms import lengths, rowwise
 from wintergarden.errors import InvalidArgument
 
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "l0"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
-_SAYS = {"linf": "L-infinity", "l2": "L2"}
+_SAYS = {"linf": "L-infinity", "l2": "L2", "l0": "L0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,8 @@ class Ball:
     """All x′ of the box with ‖x′ − x‖ ≤ epsilon.
 
     Attributes:
-        epsilon: Radius, in the input's own units: of each element (linf) or of the whole row (l2).
+        epsilon: Radius, in the input's own units: of each element (linf) or of the whole row (l2);
+            or how many places of the box's choices may be others (l0).
         box: Valid range, and what may change.
         norm: Which norm.
     """

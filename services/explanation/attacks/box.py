@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from services.explanation.arrays import Array
-from wintergarden.errors import FailedPrecondition, InvalidArgument, InvalidTensor, Unsupported
+from services.explanation.attacks.choices import Choices
+from wintergarden.errors import FailedPrecondition, InvalidArgument, InvalidTensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +21,15 @@ class Box:
         low: The lowest valid value; minus infinity if there is none.
         high: The highest.
         units: What the values are measured in, for messages and pictures.
-        changeable: bool of a row's shape; None: every element may change.
+        changeable: bool of a row's shape: what may change by degrees; None: every element.
+        choices: What may be flipped, being one of several; None: nothing.
     """
 
     low: float = -math.inf
     high: float = math.inf
     units: str = "the input's own units"
     changeable: Array | None = None
+    choices: Choices | None = None
 
     def __post_init__(self) -> None:
         """Refuse ranges that mean nothing.
@@ -64,19 +67,15 @@ class Box:
         Raises:
             InvalidTensor: it is not finite or leaves the valid range, so that clipping it would
                 move it by itself; or `changeable` has another shape.
-            Unsupported: it is not of a float type.
         """
-        if x.dtype not in (np.float16, np.float32, np.float64):
-            raise Unsupported(
-                f"attacks change FP16, FP32 and FP64 inputs, this one is {x.dtype}; attributions "
-                "such as integrated_gradients tell which of its elements matter"
-            )
         if self.changeable is not None and self.changeable.shape != x.shape[1:]:
             raise InvalidTensor(
                 f"the mask of what may change has shape {list(self.changeable.shape)}, a row of "
                 f"the input {list(x.shape[1:])}",
                 "changeable",
             )
+        if x.dtype.kind != "f":  # tokens have no range
+            return
         if not np.isfinite(x).all():
             raise InvalidTensor("the input holds NaN or infinity", "input")
         low, high = self.range_in(x.dtype)

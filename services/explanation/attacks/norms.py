@@ -10,11 +10,14 @@ from services.explanation.arrays import Array
 
 
 def lengths(rows: Array, norm: str) -> Array:
-    """‖row‖ for each of [N, …], float64 [N]; norm is "linf", "l2" or "l1"."""
+    """‖row‖ for each of [N, …], float64 [N]; norm is "linf", "l2", "l1" or "l0"."""
     flat = np.abs(rows.astype(np.float64)).reshape(len(rows), math.prod(rows.shape[1:]))
     if norm == "linf":
         largest: Array = flat.max(axis=1, initial=0)
         return largest
+    if norm == "l0":
+        count: Array = np.count_nonzero(flat, axis=1).astype(np.float64)
+        return count
     if norm == "l1":
         total: Array = flat.sum(axis=1)
         return total

@@ -184,6 +184,7 @@ class _Attacking:
             "confidences_after": answer.confidences_after,
             "distances_linf": answer.distances_linf,
             "distances_l2": answer.distances_l2,
+            "distances_l0": answer.distances_l0,
             "queries": answer.queries,
             "gradients": answer.gradients,
             "successes": answer.successes,
@@ -221,7 +222,7 @@ class _Curve:
         self._method = attack_method(request.method)
         self._max_examples = request.max_examples
         self._render = request.render
-        self._radii = tuple(request.epsilons) or tuple(default_radii(subject))
+        self._radii = tuple(request.epsilons) or tuple(default_radii(subject, self._method.perturb))
         self.steps = len(self._radii)
         # The smallest changes are searched once for all radii.
         self.block_steps = 1 if self._method.perturb.is_bounded else self.steps

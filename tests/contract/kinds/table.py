@@ -95,13 +95,15 @@ def _explained(kind: Kind, subject: Subject, method: AttributionMethod, layer: s
 
 
 def _attacked(kind: Kind, subject: Subject, method: AttackMethod, _: str) -> None:
-    radius = 0.2 if method.perturb.is_bounded else 0.0
+    rows, norm = kind.rows[:3], method.perturb.norms[0]
+    radius = (2.0 if method.perturb.flips else 0.2) if method.perturb.is_bounded else 0.0
+    allowed = (0, 1) if rows.dtype.kind == "f" else ()
     numbers = settle(method.name, method.parameters, _few(method))
-    query = AttackQuery(kind.rows[:3], radius, value_range=(0, 1), parameters=numbers)
+    query = AttackQuery(rows, radius, value_range=allowed, norm=norm, parameters=numbers)
     answer = attack(method.name, method.perturb, subject, query)
     assert np.isfinite(answer.adversarial).all(), method.name
     assert answer.adversarial.min() >= 0, method.name
-    assert answer.adversarial.max() <= 1, method.name
+    assert answer.adversarial.max() <= max(allowed, default=np.inf), method.name
 
 
 def _few(method: AttributionMethod | AttackMethod) -> dict[str, float]:
