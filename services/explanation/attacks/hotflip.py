@@ -4,12 +4,12 @@ Ebrahimi, Rao, Lowd, Dou, "HotFlip: white-box adversarial examples for text clas
 2018, §3. https://arxiv.org/abs/1712.06751
 
 Departures from the paper: what the slope calls the best few flips is run, and the best of them is
-made, in place of a beam of texts; a place is flipped once.
+made if it climbs, in place of a beam of texts; a place is flipped once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +47,12 @@ def hotflip(
             for row, slope in zip(map(int, left), slopes, strict=True)
             for place, to in choices.best(moved[row], slope, taken[row], candidates)
         ]
-        for chosen in _highest(victim, tries):
-            moved[chosen.row] = chosen.flipped
-            taken[chosen.row][chosen.place] = True
-        left = np.unique([attempt.row for attempt in tries]).astype(np.int64)
+        before = dict(zip(map(int, left), victim.heights(logits, left), strict=True))
+        chosen = _highest(victim, tries, before)
+        for attempt in chosen:
+            moved[attempt.row] = attempt.flipped
+            taken[attempt.row][attempt.place] = True
+        left = np.array(sorted(attempt.row for attempt in chosen), np.int64)
     return moved
 
 
@@ -63,13 +65,15 @@ class _Try:
     flipped: Array
 
 
-def _highest(victim: Victim, tries: Sequence[_Try]) -> list[_Try]:
-    """Of each row the one that climbs most."""
+def _highest(victim: Victim, tries: Sequence[_Try], before: Mapping[int, float]) -> list[_Try]:
+    """Of each row the one that climbs most, if any does."""
     if not tries:
         return []
     owners = np.array([attempt.row for attempt in tries])
     logits = victim.logits(np.stack([attempt.flipped for attempt in tries]), owners)
     best: dict[int, int] = {}
-    for index in np.argsort(-victim.heights(logits, owners), kind="stable"):
-        best.setdefault(int(owners[index]), int(index))
+    heights = victim.heights(logits, owners)
+    for index in np.argsort(-heights, kind="stable"):
+        if heights[index] > before[int(owners[index])]:
+            best.setdefault(int(owners[index]), int(index))
     return [tries[index] for index in best.values()]
