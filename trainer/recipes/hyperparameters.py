@@ -223,11 +223,18 @@ class SequenceHyperparameters(TextHyperparameters):
     """Of a beam: how much longer texts are preferred to shorter ones (Wu et al. 2016, eq. 14)."""
 
 
-class ImageClassificationHyperparameters(ClassificationHyperparameters):
-    """Of `recipes.supervised` on images."""
+class AugmentationHyperparameters(Hyperparameters):
+    """Of what looks at images."""
 
     augment: bool = True
     """Train on randomly rotated, scaled, sheared and shifted images."""
+
+
+class ImageClassificationHyperparameters(
+    AugmentationHyperparameters, ClassificationHyperparameters
+):
+    """Of `recipes.supervised` on images."""
+
     adversarial_epsilon: float = Field(default=0.0, ge=0, le=1e6)
     """Train on images that were moved against the network, each value by at most so much, in the
     images' own units (Madry et al. 2018); 0 leaves them."""

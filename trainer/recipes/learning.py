@@ -14,6 +14,7 @@ from trainer.recipes.augmentation import draw_affine, warped
 from trainer.recipes.device import autocast_dtype
 from trainer.recipes.examples import create_examples
 from trainer.recipes.hyperparameters import (
+    AugmentationHyperparameters,
     ImageClassificationHyperparameters,
     SupervisedHyperparameters,
 )
@@ -66,16 +67,19 @@ class Learner:
         self._replica = ranks.replicate(run.network)
         self._parameters = list(run.network.parameters())
         self._dtype = autocast_dtype(hyperparameters.precision, self._device)
-        self._is_augmented = False
+        self._is_augmented = (
+            isinstance(hyperparameters, AugmentationHyperparameters) and hyperparameters.augment
+        )
         self._adversary: Adversary | None = None
-        if isinstance(hyperparameters, ImageClassificationHyperparameters):
-            self._is_augmented = hyperparameters.augment
-            if hyperparameters.adversarial_epsilon:
-                self._adversary = Adversary(
-                    hyperparameters.adversarial_epsilon,
-                    hyperparameters.adversarial_steps,
-                    dataset.info.value_range,
-                )
+        if (
+            isinstance(hyperparameters, ImageClassificationHyperparameters)
+            and hyperparameters.adversarial_epsilon
+        ):
+            self._adversary = Adversary(
+                hyperparameters.adversarial_epsilon,
+                hyperparameters.adversarial_steps,
+                dataset.info.value_range,
+            )
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """The indices of the examples of each batch of an epoch; always as many batches."""
