@@ -81,7 +81,8 @@ def pool_of_four(x: Tensor) -> tuple[Tensor, Tensor]:
     windows = windows.reshape(n, c, h // 2, w // 2, 4)
     which = windows.argmax(dim=-1, keepdim=True)
     places = (which == torch.arange(4, device=x.device)).to(x.dtype)
-    return windows.amax(dim=-1), places
+    # Not `amax`, whose gradient goes to all of equal values where that of a max-pool goes to one.
+    return (windows * places).sum(dim=-1), places
 
 
 def unpool_of_four(values: Tensor, places: Tensor) -> Tensor:
