@@ -19,10 +19,12 @@ CORNERS = ("top left", "top right", "bottom left", "bottom right")
 DIGIT = 28  # pixels
 _JITTER = 6  # pixels that a digit may be away from its corner
 _MOST = 3  # digits
+_DIGITS = {"train": 10, "validation": 1, "test": 2}
+"""Parts of all handwritten digits that a part of the scenes draws from."""
 
 DIGIT_CAPTIONS = DatasetInfo(
     name="digit-captions",
-    summary="5 200 photographs with one to three digits written near their corners, and which "
+    summary="13 200 photographs with one to three digits written near their corners, and which "
     "digit is where in words",
     source=SOURCE,
     task="captioning",
@@ -31,7 +33,7 @@ DIGIT_CAPTIONS = DatasetInfo(
     units="intensity, 0 is black and 1 is white",
     value_range=(0.0, 1.0),
     class_labels=(),
-    split_sizes={"train": 4_000, "validation": 400, "test": 800},
+    split_sizes={"train": 12_000, "validation": 400, "test": 800},
 )
 
 
@@ -75,14 +77,17 @@ def draw_scenes(part: str) -> list[Scene]:
         part: train, validation or test.
     """
     images, digits = _digits()
-    sizes = DIGIT_CAPTIONS.split_sizes
     order = np.random.default_rng(0).permutation(len(digits))
-    ends = np.cumsum([len(order) * size // sum(sizes.values()) for size in sizes.values()])
-    number = list(sizes).index(part)
+    shares = np.array(list(_DIGITS.values()))
+    ends = np.cumsum(len(order) * shares // shares.sum())
+    number = list(_DIGITS).index(part)
     own = order[ends[number - 1] if number else 0 : ends[number]]
     photographs = [photograph(name) for name in PHOTOGRAPHS[part]]
     generator = np.random.default_rng(1 + number)
-    return [_scene(photographs, images[own, 0], digits[own], generator) for _ in range(sizes[part])]
+    return [
+        _scene(photographs, images[own, 0], digits[own], generator)
+        for _ in range(DIGIT_CAPTIONS.split_sizes[part])
+    ]
 
 
 @cache
