@@ -235,5 +235,6 @@ def test_as_strong_and_how_fast(contest: Contest, arena: Arena) -> None:
     success, size = strengths.pop("ours")
     for theirs, their_size in strengths.values():
         assert success >= theirs - (0.02 if contest.name == "square" else 0)
-        if not contest.epsilon:
+        # Who fools but the easiest rows has the smallest changes.
+        if not contest.epsilon and theirs >= success:
             assert size <= 1.02 * their_size
