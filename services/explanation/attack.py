@@ -259,6 +259,9 @@ def evaluate_robustness(
     radii = epsilons or default_radii(subject, perturb)
     box = box_of(subject)
     balls = tuple(Ball(radius, box, norm) for radius in radii)
+    if perturb.is_bounded:
+        for radius in radii:
+            perturb.check_radius(method, radius)
     perturb.check_input(method, subject, box)
     owner = examples_of or subject
     reference = owner.reference()

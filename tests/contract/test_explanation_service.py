@@ -339,6 +339,8 @@ def test_a_text_is_flipped_letter_by_letter(room: Room) -> None:
     with pytest.raises(InvalidArgument, match="norm 'linf'; norms of hotflip are l0"):
         room.client.attack("letters", [[2, 3]], "hotflip", epsilon=1, norm="linf")
     with pytest.raises(InvalidArgument, match="hotflip changes whole places"):
+        room.client.robustness("letters", "hotflip", epsilons=[0, 0.5])
+    with pytest.raises(InvalidArgument, match="hotflip changes whole places"):
         room.client.attack("letters", [[2, 3]], "hotflip", epsilon=1.5)
 
 
