@@ -46,7 +46,8 @@ class Stream:
         with self._changed:
             while self._open and not self._call.is_gone and not self._has_failed:
                 self._changed.wait()
-            is_cut_off = self._open > 0
+            # What was open may have been given up for the deadline's sake before this looks.
+            is_cut_off = self._open > 0 or self._call.is_cancelled
         if self._has_failed:
             return
         if is_cut_off:  # who still listens must not take what there is for all
