@@ -43,8 +43,13 @@ TOLERANCE, SHARE, TIMES = 1e-5, 0.999, 3
 FLAT = [
     case for case in CASES if not case.startswith(("segnet", "textcnn", "linear", "perceptron"))
 ]
-# Stochastic pooling divides by a sum or, where that is 0, by 1: DeepLIFT has no share for a choice.
-COMPLETE = [case for case in FLAT if case != "lenet5-stochastic"]
+INCOMPLETE = pytest.mark.xfail(
+    strict=True,
+    reason="stochastic pooling divides by a sum or, where that is 0, by 1: no share for a choice",
+)
+SUMMED = [
+    pytest.param(case, marks=INCOMPLETE if case == "lenet5-stochastic" else ()) for case in FLAT
+]
 IMAGES = [case for case in FLAT if not case.startswith("mlp")]
 
 
@@ -210,7 +215,7 @@ def test_rectified_signals_are_captums(case: str, rule: str, oracle: type) -> No
     assert share >= SHARE
 
 
-@pytest.mark.parametrize("case", COMPLETE)
+@pytest.mark.parametrize("case", SUMMED)
 def test_deep_shap_adds_up_and_is_shaps(case: str) -> None:
     import shap
 

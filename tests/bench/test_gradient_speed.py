@@ -107,14 +107,14 @@ class Load:
 # what is reached so far, and docs/methods.md says why.
 EACH, LEVEL, DEEP = (1, 32, 256), (2.0, 1.0, 1.0), (1.2, 0.9, 1.0)
 SHORT, LONG = (20, FEATURES), (2000, FEATURES)
-RECURRENT = ((SHORT, LONG), (EACH, (1, 32)), ((1.0, 0.7, 0.5), (0.25, 0.25)))
+RECURRENT = ((SHORT, LONG), (EACH, (1, 32)), ((1.0, 0.8, 0.55), (0.25, 0.25)))
 LOADS = {
     "LeNet-5": Load(lambda: LeNet5(CLASSES), ((1, 32, 32),), (EACH,), (LEVEL,)),
     "VGG16": Load(SmallVGG16, ((3, 32, 32),), (EACH,), (DEEP,)),
     "GoogLeNet": Load(lambda: GoogLeNet(CLASSES), ((3, 64, 64),), (EACH,), (DEEP,)),
     "LSTM": Load(lambda: Recurrent(nn.LSTM), *RECURRENT),
     "GRU": Load(lambda: Recurrent(nn.GRU), *RECURRENT),
-    "transformer": Load(Transformer, ((32, 128),), (EACH,), ((2.0, 0.8, 0.8),)),
+    "transformer": Load(Transformer, ((32, 128),), (EACH,), (LEVEL,)),
 }
 
 
