@@ -126,6 +126,11 @@ class Vocabulary:
         return len(self.tokens) + self._first
 
     @property
+    def is_spaced(self) -> bool:
+        """Whether a space stands between tokens that are written down."""
+        return self.level == "word" and not self.is_verbatim
+
+    @property
     def begin(self) -> int | None:
         """The id that begins a text; None where texts have none."""
         return BEGIN if self.is_marked else None
@@ -169,8 +174,7 @@ class Vocabulary:
 
     def pieces(self, ids: Iterable[int]) -> list[bytes]:
         """What each id adds to the text, in UTF-8; with its space, where words have no other."""
-        is_spaced = self.level == "word" and not self.is_verbatim
-        space = b" " if is_spaced else b""
+        space = b" " if self.is_spaced else b""
         found = map(self._content, ids)
         return [space + piece if piece else piece for piece in found]
 

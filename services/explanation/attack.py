@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from services.explanation.arrays import Array
 from services.explanation.attacks.ball import Ball, Norm
 from services.explanation.attacks.box import Box
-from services.explanation.attacks.choices import Choices, OneOf, Tokens, check_groups
+from services.explanation.attacks.choices import OneOf, Tokens, check_groups
 from services.explanation.attacks.norms import distances
 from services.explanation.attacks.victim import Victim
 from services.explanation.heads import Head
@@ -200,12 +200,12 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
         Unsupported: no logits to attack, or an operator without a backward rule.
     """
     rows = check_rows(subject, query.rows, query.input_name)
-    check_groups(query.one_of, rows)
-    box = box_of(subject, query.value_range, query.changeable, query.one_of)
+    box = box_of(subject, query.value_range, query.changeable)
+    box.check_centre(rows)
+    box = _with_groups(box, query.one_of, rows)
     ball = Ball(query.epsilon, box, query.norm)
     perturb.check_radius(method, query.epsilon)
     perturb.check_input(method, subject, box)
-    box.check_centre(rows)
     head = subject.logits_head(query.output_name, perturb.needs_gradient)
     logits = _logits(subject, rows, head)
     _require_classes(logits, head)
@@ -295,7 +295,6 @@ def box_of(
     subject: Subject,
     value_range: Sequence[float] = (),
     changeable: Array | None = None,
-    one_of: Sequence[tuple[int, ...]] = (),
 ) -> Box:
     """In the input's own units, within the range given or the manifest's."""
     if len(value_range) not in (0, 2):
@@ -304,15 +303,19 @@ def box_of(
             "value_range",
         )
     low, high = value_range or subject.input.value_range or (-math.inf, math.inf)
-    if subject.is_of_tokens:
-        return Box(low, high, units_of(subject), changeable, _tokens(subject, changeable))
-    choices: Choices | None = None
-    if one_of:
-        free = np.ones(subject.input.shape[-1:], bool) if changeable is None else changeable.copy()
-        choices = OneOf(tuple(group for group in one_of if free[list(group)].all()))
-        free[[column for group in one_of for column in group]] = False
-        changeable = free
+    choices = _tokens(subject, changeable) if subject.is_of_tokens else None
     return Box(low, high, units_of(subject), changeable, choices)
+
+
+def _with_groups(box: Box, groups: Sequence[tuple[int, ...]], rows: Array) -> Box:
+    """The box whose groups of columns change as a whole or not at all; `rows` are inside of it."""
+    if not groups:
+        return box
+    check_groups(groups, rows)
+    free = np.ones(rows.shape[1:], bool) if box.changeable is None else box.changeable.copy()
+    choices = OneOf(tuple(group for group in groups if free[list(group)].all()))
+    free[[column for group in groups for column in group]] = False
+    return replace(box, changeable=free, choices=choices)
 
 
 def _tokens(subject: Subject, changeable: Array | None) -> Tokens | None:

@@ -164,7 +164,7 @@ def _text_picture(answer: Explanation, row: int, vocabulary: Vocabulary) -> byte
         vocabulary.decode(ids[:length].tolist()),
         answer.attributions[row, :length],
         _caption(answer, row),
-        is_spaced=vocabulary.level == "word" and not vocabulary.is_verbatim,
+        is_spaced=vocabulary.is_spaced,
         marked=marked,
     )
 
@@ -250,7 +250,7 @@ def _flipped_text(answer: Adversarial, row: int, vocabulary: Vocabulary) -> byte
             legend="tokens that are others",
             notes=(shorten(", ".join(changes), 100, placeholder=" …"), _digest(answer.manifest)),
         ),
-        is_spaced=vocabulary.level == "word" and not vocabulary.is_verbatim,
+        is_spaced=vocabulary.is_spaced,
         marked=flipped.tolist(),
     )
 

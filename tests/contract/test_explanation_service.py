@@ -354,6 +354,9 @@ def test_of_a_group_of_columns_one_is_one(room: Room) -> None:
     by_degrees = room.client.attack("linear", rows, "pgd", epsilon=0.3, one_of=groups)
     np.testing.assert_array_equal(by_degrees.adversarial[:, 1:], rows[:, 1:])
     assert (by_degrees.adversarial[:, 0] != rows[:, 0]).all()
+    few = {"one_of": groups, "changeable": [True, False]}
+    with pytest.raises(InvalidTensor, match=r"has shape \[2\], a row of the input \[4\]"):
+        room.client.attack("linear", rows, "hotflip", epsilon=1, **few)
     with pytest.raises(InvalidTensor, match="one of these columns must be 1"):
         room.client.attack("linear", X, "hotflip", epsilon=1, one_of=groups)
     with pytest.raises(Unsupported, match="name a group of columns in one_of"):

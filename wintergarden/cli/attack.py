@@ -216,7 +216,7 @@ def _columns(text: str) -> list[int]:
 def _tell_texts(rows: Any, moved: Any, manifest: Mapping[str, Any]) -> None:
     """Each text with what was flipped: the old token struck out, the new one behind it."""
     vocabulary = Vocabulary.from_fields(manifest["vocabulary"])
-    space = " " if vocabulary.level == "word" and not vocabulary.is_verbatim else ""
+    space = " " if vocabulary.is_spaced else ""
     for before, after in list(zip(rows, moved, strict=True))[:_ROWS_SHOWN]:
         said = []
         for old, new in zip(

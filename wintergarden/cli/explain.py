@@ -271,7 +271,7 @@ def _tell_text(
     vocabulary = Vocabulary.from_fields(manifest["vocabulary"])
     length = int(np.flatnonzero(ids != PADDING).max(initial=-1)) + 1
     tokens = vocabulary.decode(ids[:length].tolist())
-    is_spaced = vocabulary.level == "word" and not vocabulary.is_verbatim
+    is_spaced = vocabulary.is_spaced
     people.print(coloured_text(tokens, values[:length], is_spaced=is_spaced))
     listed = table("  token", "value ›")
     for place in np.argsort(-np.abs(values[:length]))[:_PLAYERS_SHOWN]:

@@ -9,7 +9,6 @@ made if it climbs, in place of a beam of texts; a place is flipped once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,27 +31,29 @@ def hotflip(
         candidates: Flips that are run, of each row and step.
     """
     moved, left = rows.copy(), victim.all
+    logits = victim.unmoved(rows).copy()
     taken = [np.zeros(choices.places(row), bool) for row in rows]
     for _ in range(flips):
+        left = left[~victim.is_fooled(logits[left], left)]
         if not len(left):
             break
-        logits = victim.logits(moved[left], left)
-        holding = ~victim.is_fooled(logits, left)
-        left, logits = left[holding], logits[holding]
-        if not len(left):
-            break
-        slopes = victim.climb(moved[left], logits, left)
+        slopes = victim.climb(moved[left], logits[left], left)
         tries = [
             _Try(row, place, choices.flipped(moved[row], place, to))
             for row, slope in zip(map(int, left), slopes, strict=True)
             for place, to in choices.best(moved[row], slope, taken[row], candidates)
         ]
-        before = dict(zip(map(int, left), victim.heights(logits, left), strict=True))
-        chosen = _highest(victim, tries, before)
-        for attempt in chosen:
-            moved[attempt.row] = attempt.flipped
+        if not tries:
+            break
+        owners = np.array([attempt.row for attempt in tries])
+        found = victim.logits(np.stack([attempt.flipped for attempt in tries]), owners)
+        gains = victim.heights(found, owners) - victim.heights(logits, victim.all)[owners]
+        chosen = _best(owners, gains)
+        for index in chosen:
+            attempt = tries[index]
+            moved[attempt.row], logits[attempt.row] = attempt.flipped, found[index]
             taken[attempt.row][attempt.place] = True
-        left = np.array(sorted(attempt.row for attempt in chosen), np.int64)
+        left = np.sort(owners[chosen])
     return moved
 
 
@@ -65,15 +66,10 @@ class _Try:
     flipped: Array
 
 
-def _highest(victim: Victim, tries: Sequence[_Try], before: Mapping[int, float]) -> list[_Try]:
-    """Of each row the one that climbs most, if any does."""
-    if not tries:
-        return []
-    owners = np.array([attempt.row for attempt in tries])
-    logits = victim.logits(np.stack([attempt.flipped for attempt in tries]), owners)
+def _best(owners: Array, gains: Array) -> list[int]:
+    """Of each owner's tries the one that gains most, the first of equal ones; none that loses."""
     best: dict[int, int] = {}
-    heights = victim.heights(logits, owners)
-    for index in np.argsort(-heights, kind="stable"):
-        if heights[index] > before[int(owners[index])]:
+    for index in np.argsort(-gains, kind="stable"):
+        if gains[index] > 0:
             best.setdefault(int(owners[index]), int(index))
-    return [tries[index] for index in best.values()]
+    return list(best.values())

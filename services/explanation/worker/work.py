@@ -208,7 +208,7 @@ class _Attacking:
         return {
             "rows": float(self.steps),
             "success_rate": float(arrays["successes"].mean()),
-            "largest_distance": float(arrays["distances_linf"].max()),
+            "largest_distance": float(arrays[f"distances_{self._query.norm}"].max()),
         }
 
 
