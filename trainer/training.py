@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # whoever makes the first optimizer would wait a second for it
 
 from trainer.checkpoint import Origin
 from trainer.checkpointer import Checkpointer, restore

@@ -53,6 +53,19 @@ def test_the_worker_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+def test_what_is_ready_to_train_imports_nothing_for_its_first_step() -> None:
+    """It would count as time without progress, and on a busy machine be taken for a hang."""
+    check = """if True:
+        import sys, trainer.training, torch
+        ready = {*sys.modules}
+        weights = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.Adam(weights.parameters())
+        weights(torch.ones(1, 1)).sum().backward()
+        optimizer.step()
+        sys.exit(len({*sys.modules} - ready) > 3)"""
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
 def test_a_waiting_job_starts_at_once(jobs: Jobs, start_worker: StartWorker) -> None:
     start_worker().wait_until_healthy()
     waits = []
