@@ -113,12 +113,17 @@ class Adversarial:
 
     @property
     def distances_linf(self) -> Array:
-        """Largest change of any element, per row; exact."""
-        return distances(self.rows, self.adversarial, "linf")
+        """Largest change of any element, per row; exact. Empty of tokens."""
+        return self._distances("linf")
 
     @property
     def distances_l2(self) -> Array:
-        return distances(self.rows, self.adversarial, "l2")
+        return self._distances("l2")
+
+    def _distances(self, norm: Norm) -> Array:
+        """A token's number is its name: between two of them is no distance."""
+        is_of_numbers = self.rows.dtype.kind == "f"
+        return distances(self.rows, self.adversarial, norm) if is_of_numbers else np.zeros(0)
 
     @property
     def distances_l0(self) -> Array:

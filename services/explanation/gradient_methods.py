@@ -15,6 +15,7 @@ from services.explanation.attributions.smooth_grad import smooth_grad
 from services.explanation.explain import Explanation
 from services.explanation.gradient_task import Task
 from services.explanation.parameters import Parameter
+from wintergarden.errors import InvalidArgument
 
 FIRST_STEPS, MOST_STEPS = 16, 1024
 """Of automatic steps: the first try and the last."""
@@ -64,6 +65,7 @@ def by_integrated_gradients(task: Task) -> Explanation:
     name = QUADRATURES[int(task.numbers["quadrature"])]
     steps = int(task.numbers["steps"])
     task.bound(2 * len(rows) * len(background) * (steps or FIRST_STEPS))
+    budget = steps or _steps_within(task.query.max_evaluations, len(background))
 
     def refine(steps: int, chosen: Array) -> tuple[Array, Array]:
         values = integrated_gradients(
@@ -81,6 +83,7 @@ def by_integrated_gradients(task: Task) -> Explanation:
         task.numbers["tolerance"] * np.maximum(1, np.abs(change)),
         steps=steps or FIRST_STEPS,
         most=steps or MOST_STEPS,
+        budget=budget,
     )
     return task.answer(
         task.per_token(attributions),
@@ -88,6 +91,20 @@ def by_integrated_gradients(task: Task) -> Explanation:
         base_values=base_values,
         background=description,
     )
+
+
+def _steps_within(max_evaluations: int, baselines: int) -> int:
+    """Steps of one row whose passes, forward and backward, are not more evaluations than that."""
+    if not max_evaluations:
+        return 2 * MOST_STEPS
+    steps = (max_evaluations // baselines - 1) // 2
+    if steps < FIRST_STEPS:
+        raise InvalidArgument(
+            f"max_evaluations={max_evaluations}: automatic steps begin with "
+            f"{(2 * FIRST_STEPS + 1) * baselines}; fewer take the parameter `steps`",
+            "max_evaluations",
+        )
+    return steps
 
 
 def by_smooth_grad(task: Task) -> Explanation:

@@ -325,6 +325,7 @@ def test_a_text_is_flipped_letter_by_letter(room: Room) -> None:
     assert answer.norm == "l0"
     assert answer.adversarial.tolist() == [[4, 3, 2], [4, 0, 0]]  # c says a three times over
     assert list(answer.distances_l0) == [1, 1]
+    assert (answer.distances_linf.size, answer.distances_l2.size) == (0, 0)
     assert answer.successes == (True, True)
     first = answer.pictures[0]
     assert (first.name, first.media_type) == ("hotflip-0.svg", "image/svg+xml")

@@ -64,7 +64,12 @@ def explain(
         str, typer.Option(metavar="ROWSxCOLUMNS", help="Superpixels of a picture.")
     ] = "",
     evaluations: Annotated[
-        int, typer.Option(min=0, help="Model rows per explained row; 0: the server's default.")
+        int,
+        typer.Option(
+            min=0,
+            help="Model rows per explained row, of kernel_shap and of automatic steps; 0: the "
+            "server's default.",
+        ),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     settings: Settings = None,

@@ -40,6 +40,7 @@ class Attack:
 
     Shape:
         adversarial: the input's.
+        distances_linf, distances_l2: (N,); of tokens (0,), for their numbers are names.
         all others: (N,), one per row.
     """
 

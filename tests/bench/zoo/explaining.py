@@ -21,8 +21,8 @@ def explained_by(
     Args:
         store: that the model is published in.
         model: its name.
-        query: without the parameters, which are every method's own. Its budget and background are
-            Kernel SHAP's alone.
+        query: without the parameters, which are every method's own. Its budget is for the methods
+            that look for how much they need; its background is Kernel SHAP's alone.
         threads: of the sessions.
     """
     options = RuntimeOptions(device="cpu", intra_op_threads=threads)
@@ -33,7 +33,7 @@ def explained_by(
         parameters = {parameter.name: parameter.default for parameter in method.parameters}
         own = replace(query, parameters=parameters)
         if method.name != "kernel_shap":
-            own = replace(own, max_evaluations=0, background=None)
+            own = replace(own, background=None)
         try:
             explain(method.run, subjects.open(model, 0, lambda: None), own)
             found[method.name] = f"{time.perf_counter() - begun:.2f} s"

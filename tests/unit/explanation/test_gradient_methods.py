@@ -116,6 +116,18 @@ def test_integrated_gradients_take_steps_until_they_add_up(subject, lenet) -> No
     np.testing.assert_allclose(ours.base_values + sums + ours.efficiency_gaps, ours.outputs)
 
 
+def test_automatic_steps_stay_within_the_evaluations_allowed(subject, lenet) -> None:
+    query = {"parameters": {"tolerance": 1e-6}, "background": lenet.background[:2]}
+    spent = [
+        answer(subject, lenet, "integrated_gradients", max_evaluations=most, **query).evaluations
+        for most in (66, 193, 194, 449, 450)
+    ]
+    passes = [2 * 2 * ROWS * steps + 2 for steps in (16, 16, 16 + 32, 16 + 32, 16 + 32 + 64)]
+    assert spent == passes
+    with pytest.raises(InvalidArgument, match="max_evaluations=65: automatic steps begin with 66"):
+        answer(subject, lenet, "integrated_gradients", max_evaluations=65, **query)
+
+
 @pytest.mark.parametrize("method", ["deep_shap", "layer_conductance"])
 def test_what_adds_up_says_its_gap(subject, lenet, method: str) -> None:
     ours = answer(subject, lenet, method, background=lenet.background[:4])
