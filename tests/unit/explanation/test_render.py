@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from services.explanation.render.bars import SHOWN, bars
-from services.explanation.render.curve import curves
+from services.explanation.render.curve import ABOVE, NUMBER, POINTS, curves, stacked
 from services.explanation.render.heat_map import heat_map
 from services.explanation.render.panda import Verdict, panda
 from services.explanation.render.style import Caption, is_image
@@ -73,6 +75,14 @@ def test_curve(count: int) -> None:
     radii = np.linspace(0.3, 0, count)
     opened(curves(radii, {"one": rng.random(count)}, CAPTION))
     opened(curves(radii, {"one": rng.random(count), "$other": rng.random(count)}, CAPTION))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
+def test_no_number_of_a_curve_is_written_over_another(accuracies: list[float]) -> None:
+    above = stacked(accuracies)
+    bottoms = sorted(y * POINTS + gap for y, gap in zip(accuracies, above, strict=True))
+    assert min(above) >= ABOVE - 1e-9
+    assert min(np.diff(bottoms), default=NUMBER) >= NUMBER - 1e-9
 
 
 def test_words_are_taken_literally() -> None:
