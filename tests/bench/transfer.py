@@ -5,7 +5,7 @@
 The digits of MNIST-5k, each written on a piece of one of scikit-image's photographs, which are
 others for each part. Source: LeNet-5 on the digits 0 to 4. Target: the digits 5 to 9, ten training
 images of each, drawn anew for each seed; judged on all their held-out images, which nobody has
-looked at. Issue 5 asks for 5 points in the mean over five seeds, and for none below zero.
+looked at. Wanted: 5 points in the mean over five seeds, and none below zero.
 
 (On MNIST-5k as it is, and on scikit-learn's digits, there is less to win: LeNet-5 with augmentation
 gets 0.94 right after fifty or a hundred images from scratch, and 0.95 with transfer.)

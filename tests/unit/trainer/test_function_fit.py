@@ -1,4 +1,4 @@
-"""One hidden layer comes as close to a function as it has units for (LECTURE §1, mlp1)."""
+"""One hidden layer comes as close to a function as it has units for."""
 
 from __future__ import annotations
 
