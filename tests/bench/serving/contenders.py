@@ -47,6 +47,7 @@ class Contender:
             bytes), or in-process (ONNX Runtime itself, beside whatever the commands start).
         peer: key of `PEERS` whose environment it needs.
         answers: there are answers to look at.
+        pause_ms: in-process, before each run.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Contender:
     protocol: str = "grpc"
     peer: str = ""
     answers: bool = True
+    pause_ms: float = 0
 
 
 def inference(port: int, *flags: str) -> Command:
@@ -111,7 +113,7 @@ def ours(*flags: str) -> Callable[[int, Path], list[Command]]:
 
 
 OURS, IN_PROCESS, BESIDE_TRAFFIC = "wintergarden", "in process", "in process beside traffic"
-NULL = "null server"
+NULL, RESTED = "null server", "in process after a pause"
 
 CONTENDERS = [
     Contender(OURS, ours()),
@@ -129,6 +131,7 @@ CONTENDERS = [
     Contender("mosec", mosec, protocol="raw", peer="mosec"),
     Contender(IN_PROCESS, lambda _port, _scratch: [], protocol="in-process"),
     Contender(BESIDE_TRAFFIC, null, protocol="in-process"),
+    Contender(RESTED, lambda _port, _scratch: [], protocol="in-process", pause_ms=1),
     Contender(NULL, null, answers=False),
 ]
 

@@ -3,7 +3,9 @@
     python tests/bench/serving/in_process.py lenet --model-file lenet.onnx -c 1,8,32 --rows 1
 
 A concurrency stands for the requests that could run together: the best of runs of one request's
-rows and of runs of all of them, up to `--max-rows`, is the limit. Prints `load.py`'s lines.
+rows and of runs of all of them, up to `--max-rows`, is the limit. With `--pause-ms` it rests before
+every run, as a server does that waits for its client: caches are colder then. Prints `load.py`'s
+lines.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Limit:
     runs_s: list[float]
 
 
-def measure(session: Session, rows: int, seconds: float, warmup_s: float) -> Limit:
+def measure(session: Session, rows: int, seconds: float, warmup_s: float, pause_s: float) -> Limit:
     (spec,) = session.inputs
     rng = np.random.default_rng(0)
     dtype = dtype_of(spec.datatype, spec.name)
@@ -45,6 +47,9 @@ def measure(session: Session, rows: int, seconds: float, warmup_s: float) -> Lim
     cpu = time.process_time()
     start = now = clock()
     while now < start + seconds:
+        if pause_s:
+            time.sleep(pause_s)
+            now = clock()
         session.run(feeds)
         ended = clock()
         runs_s.append(ended - now)
@@ -59,7 +64,8 @@ def main(options: argparse.Namespace) -> None:
         together = max(options.rows, min(options.max_rows, concurrency * options.rows))
         sizes = sorted({options.rows, together})
         seconds = options.seconds / len(sizes)
-        limits = [measure(session, rows, seconds, options.warmup) for rows in sizes]
+        pause_s = 1e-3 * options.pause_ms
+        limits = [measure(session, rows, seconds, options.warmup, pause_s) for rows in sizes]
         limit = max(limits, key=lambda measured: measured.rows_per_s)
         ms = 1e3 * np.array(limit.runs_s)
         row = {
@@ -88,6 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("-c", "--concurrency", default="32", help="one or several: 1,8,32")
     parser.add_argument("--rows", type=int, default=1, help="of each request")
     parser.add_argument("--max-rows", type=int, default=64, help="of one run")
+    parser.add_argument("--pause-ms", type=float, default=0, help="before each run")
     parser.add_argument("-s", "--seconds", type=float, default=5)
     parser.add_argument("-w", "--warmup", type=float, default=1, help="seconds before the clock")
     return parser.parse_args()

@@ -122,8 +122,8 @@ def limits(cell: Cell, options: argparse.Namespace, rates: Rates) -> Iterator[di
                 if rate is None:
                     continue  # our server was not measured in this run
                 stack.enter_context(traffic(cell, concurrency, rate))
-            flags = ("-c", str(concurrency), *times(options))
-            yield from lines("in_process.py", cell, *flags)
+            flags = ("-c", str(concurrency), "--pause-ms", str(cell.contender.pause_ms))
+            yield from lines("in_process.py", cell, *flags, *times(options))
 
 
 @contextmanager
