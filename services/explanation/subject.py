@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -45,6 +45,9 @@ _SESSION_OVERHEAD = 2  # weights are held once by ONNX Runtime and once packed f
 class Subject:
     """The served file itself, run in batches of bounded size.
 
+    What was opened once stays open for as long as the subject lives, however little the cache may
+    keep: a request that runs a large model a hundred times opens it once.
+
     Attributes:
         manifest: What the version says about itself.
         input: The one input that is explained and attacked; of several the first, or another by
@@ -64,6 +67,7 @@ class Subject:
         self.input: TensorInfo = self.manifest.inputs[0]
         self._artefact = artefact
         self._cache = cache
+        self._opened: dict[Hashable, Any] = {}  # of all views, which are copies
         self._options = options
         self._checkpoint = checkpoint
         self._entry = self.input.name
@@ -107,7 +111,7 @@ class Subject:
             return attacked_head(self.manifest, self._model(), output_name, needs_gradient), 1
 
         key = ("logits head", self.manifest.digest, output_name, needs_gradient)
-        head: Head = self._cache.get(key, find)
+        head: Head = self._open(key, find)
         return head
 
     def over(self, head: Head, rank: int, shares: Array) -> tuple[Self, Head]:
@@ -128,7 +132,7 @@ class Subject:
         Raises:
             Unsupported: it does not answer row by row.
         """
-        session: Session = self._cache.get(
+        session: Session = self._open(
             ("forward", self._graph, head.name),
             lambda: self._session(exposing(self._model(), head.name)),
         )
@@ -198,7 +202,7 @@ class Subject:
             session, size = self._session(model)
             return (session, name, shown), size
 
-        session, name, shown = self._cache.get(("units", self._graph, layer), make)
+        session, name, shown = self._open(("units", self._graph, layer), make)
         return name, self._run(session, self._feeds(rows), [shown])[0]
 
     def behind(self, rows: Array, weights: Array, layer: str) -> Array:
@@ -233,7 +237,7 @@ class Subject:
             found = lookup_table(self._model(), self.input.name)
             return found, 0 if found is None else found.nbytes
 
-        table: Array | None = self._cache.get(("token table", self.manifest.digest), read)
+        table: Array | None = self._open(("token table", self.manifest.digest), read)
         return table
 
     def choose_layer(self, name: str) -> str:
@@ -265,7 +269,7 @@ class Subject:
             return self._session(differentiate(model, wrt, rule, output=output))
 
         key = (rule, self._graph, output, wrt)
-        session: Session = self._cache.get(key, make)
+        session: Session = self._open(key, make)
         return session
 
     def _feeds(self, rows: Array) -> dict[str, Array]:
@@ -311,7 +315,7 @@ class Subject:
             return reference, sum(a.nbytes for a in arrays)
 
         try:
-            found: Reference = self._cache.get(("reference", self._reference_digest()), read)
+            found: Reference = self._open(("reference", self._reference_digest()), read)
         except NotFound as error:
             raise FailedPrecondition(
                 f"{self.label} came without reference examples; send the background or the "
@@ -334,6 +338,11 @@ class Subject:
     def _graph(self) -> str:
         """What the graph is kept under: which places there are does not change it."""
         return f"{self.manifest.digest} {self._entry} {self._pooled}"
+
+    def _open(self, key: Hashable, make: Callable[[], tuple[Any, int]]) -> Any:
+        if key not in self._opened:
+            self._opened[key] = self._cache.get(key, make)
+        return self._opened[key]
 
     def _fixed(self, session: Session) -> dict[str, Array]:
         """What is fed beside rows, the same for all of them."""

@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from services.explanation import subject as subject_module
 from services.explanation.arrays import channels_first
 from services.explanation.attribution_methods import ATTRIBUTIONS
 from services.explanation.attributions.expected_gradients import expected_gradients
@@ -27,14 +28,14 @@ from services.explanation.pictures import explanation_pictures
 from services.explanation.subject import Subject, Subjects
 from wintergarden.errors import InvalidArgument, Unsupported
 from wintergarden.runtime import RuntimeOptions
-from wintergarden.store import ManifestFields, TensorInfo, open_store
+from wintergarden.store import ManifestFields, ModelStore, TensorInfo, open_store
 from wintergarden.store.reference import write_reference
 
 ROWS = 6
 
 
 @pytest.fixture(scope="module")
-def subject(lenet, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def store(lenet, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     path: Path = tmp_path_factory.mktemp("store")
     store = open_store(str(path))
     with store.publish("lenet") as draft:
@@ -54,7 +55,16 @@ def subject(lenet, tmp_path_factory: pytest.TempPathFactory) -> Subject:
                 ),
             )
         )
-    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("lenet", 0, lambda: None)
+    return store
+
+
+def opened(store: ModelStore, cache_bytes: int) -> Subject:
+    return Subjects(store, RuntimeOptions(device="cpu"), cache_bytes).open("lenet", 0, lambda: None)
+
+
+@pytest.fixture(scope="module")
+def subject(store: ModelStore) -> Subject:
+    return opened(store, 1 << 28)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +124,24 @@ def test_integrated_gradients_take_steps_until_they_add_up(subject, lenet) -> No
     assert rough.evaluations < ours.evaluations
     sums = ours.attributions.reshape(ROWS, -1).sum(1)
     np.testing.assert_allclose(ours.base_values + sums + ours.efficiency_gaps, ours.outputs)
+
+
+@pytest.mark.parametrize(
+    ("method", "most"), [("kernel_shap", 1), ("integrated_gradients", 2), ("guided_grad_cam", 3)]
+)
+def test_what_the_cache_cannot_keep_is_opened_once(
+    store, lenet, monkeypatch: pytest.MonkeyPatch, method: str, most: int
+) -> None:
+    opening, sessions = subject_module.open_session, []
+
+    def counted(*arguments):
+        sessions.append(opening(*arguments))
+        return sessions[-1]
+
+    monkeypatch.setattr(subject_module, "open_session", counted)
+    monkeypatch.setattr(subject_module, "_BATCH_BYTES", 4 * lenet.images[:1].nbytes)
+    answer(opened(store, 0), lenet, method)
+    assert len(sessions) <= most
 
 
 def test_automatic_steps_stay_within_the_evaluations_allowed(subject, lenet) -> None:
