@@ -64,7 +64,8 @@ def by_integrated_gradients(task: Task) -> Explanation:
     change = task.values - base_values
     name = QUADRATURES[int(task.numbers["quadrature"])]
     steps = int(task.numbers["steps"])
-    task.bound(2 * len(rows) * len(background) * (steps or FIRST_STEPS))
+    first = 2 * len(rows) * len(background) * (steps or FIRST_STEPS)
+    task.bound(first, is_all=steps > 0)
     budget = steps or _steps_within(task.query.max_evaluations, len(background))
 
     def refine(steps: int, chosen: Array) -> tuple[Array, Array]:

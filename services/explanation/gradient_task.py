@@ -118,8 +118,12 @@ class Task:
         picked = np.take_along_axis(outputs, self.targets[:, None], axis=1)[:, 0]
         return picked.astype(np.float64)
 
-    def bound(self, evaluations: int) -> None:
-        """Refuse what would take for ever.
+    def bound(self, evaluations: int, *, is_all: bool = True) -> None:
+        """Refuse what would take for ever, and tell who waits how much the rest will take.
+
+        Args:
+            evaluations: Passes through the model, forward and backward each for itself.
+            is_all: No more will follow.
 
         Raises:
             InvalidArgument: it takes more evaluations than one request may.
@@ -130,6 +134,8 @@ class Task:
                 "in one request: send fewer rows, background rows, steps or samples",
                 "parameters",
             )
+        if is_all:
+            self.subject.expect(evaluations // 2)
 
     def per_token(self, values: Array, norm: bool = False) -> Array:
         """Values at the entry in the input's shape: for each token their sum, or their length."""

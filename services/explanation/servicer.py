@@ -149,7 +149,8 @@ class Servicer:
             )
             beside = None
             if request.beside:
-                other = self._subjects.open(request.beside, 0, _checkpoint(call))
+                still_wanted = _checkpoint(call)
+                other = self._subjects.open(request.beside, 0, lambda rows: still_wanted())
                 beside = evaluate_robustness(
                     method.name,
                     method.perturb,
@@ -219,7 +220,9 @@ class Servicer:
         checkpoint = _checkpoint(call)
         with self._turns.taken(checkpoint):
             start = monotonic()
-            subject = self._subjects.open(request.model_name, request.model_version, checkpoint)
+            subject = self._subjects.open(
+                request.model_name, request.model_version, lambda rows: checkpoint()
+            )
             yield subject
             _log.info(
                 call.method.rsplit("/", 1)[-1],

@@ -42,7 +42,7 @@ def by_kernel_shap(
             "background",
         )
     coalitions = coalition_budget(players.count, len(background.rows), query.max_evaluations)
-    _bound(len(query.rows), coalitions, len(background.rows))
+    subject.expect(_bound(len(query.rows), coalitions, len(background.rows)))
     return _answer(subject, query, head, targets, (players, background))
 
 
@@ -57,7 +57,7 @@ def _by_token(subject: Subject, query: ExplainQuery, head: Head, targets: Array)
     """Row by row, since each text has its own tokens; zeros stand where a text has ended."""
     lengths = [max(1, int((row != PADDING).sum())) for row in query.rows]
     budgets = [coalition_budget(length, 1, query.max_evaluations) for length in lengths]
-    _bound(1, sum(budgets), 1)
+    subject.expect(_bound(1, sum(budgets), 1))
     parts = []
     for index, row in enumerate(query.rows):
         there = row != PADDING
@@ -93,7 +93,8 @@ def _spread(found: Explanation, there: Array) -> Explanation:
     )
 
 
-def _bound(rows: int, coalitions: int, background: int) -> None:
+def _bound(rows: int, coalitions: int, background: int) -> int:
+    """How many evaluations it takes, if so many are allowed."""
     total = coalitions * background * rows
     if total > MAX_EVALUATIONS:
         raise InvalidArgument(
@@ -101,6 +102,7 @@ def _bound(rows: int, coalitions: int, background: int) -> None:
             f"evaluations; {MAX_EVALUATIONS} are allowed in one request",
             "max_evaluations",
         )
+    return total
 
 
 def _answer(

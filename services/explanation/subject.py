@@ -60,7 +60,8 @@ class Subject:
         artefact: Artefact,
         cache: ByteBoundedCache,
         options: RuntimeOptions,
-        checkpoint: Callable[[], None],
+        checkpoint: Callable[[int], None],
+        announce: Callable[[int], None],
     ) -> None:
         self.manifest: Manifest = artefact.manifest
         self.label = f"model '{self.manifest.model}' version {self.manifest.version}"
@@ -70,11 +71,16 @@ class Subject:
         self._opened: dict[Hashable, Any] = {}  # of all views, which are copies
         self._options = options
         self._checkpoint = checkpoint
+        self._announce = announce
         self._entry = self.input.name
         self._tokens: Array | None = None
         self._context: dict[str, Array] = {}
         self._pooled: tuple[str, int] | None = None
         self._shares: Array | None = None
+
+    def expect(self, rows: int) -> None:
+        """Say beforehand on how many rows the model will be run, for those who wait."""
+        self._announce(rows)
 
     def explaining(self, name: str, context: Mapping[str, Array]) -> Self:
         """The same model as a function of one of its inputs, the others being what they are.
@@ -358,8 +364,9 @@ class Subject:
     def _batches(self, rows: Array) -> Iterator[Array]:
         step = max(1, _BATCH_BYTES * len(rows) // max(1, rows.nbytes))
         for start in range(0, len(rows), step):
-            self._checkpoint()
-            yield rows[start : start + step]
+            batch = rows[start : start + step]
+            self._checkpoint(len(batch))
+            yield batch
 
 
 class Subjects:
@@ -370,13 +377,20 @@ class Subjects:
         self._options = options
         self.cache = ByteBoundedCache(cache_bytes)
 
-    def open(self, model: str, version: int, checkpoint: Callable[[], None]) -> Subject:
+    def open(
+        self,
+        model: str,
+        version: int,
+        checkpoint: Callable[[int], None],
+        announce: Callable[[int], None] = lambda rows: None,
+    ) -> Subject:
         """A version of a model; 0 is the latest.
 
         Args:
             model: Its name.
             version: Its number.
-            checkpoint: Called before each batch; raises to end the work.
+            checkpoint: Called before each batch, with its number of rows; raises to end the work.
+            announce: Called with the number of rows that a method is about to run, all in all.
 
         Raises:
             NotFound: naming what there is.
@@ -386,4 +400,4 @@ class Subjects:
             raise InvalidArgument(f"model_version={version}: 0 (latest) or above", "model_version")
         number = version or self._store.latest_version(model)
         artefact = self._store.fetch(model, number)
-        return Subject(artefact, self.cache, self._options, checkpoint)
+        return Subject(artefact, self.cache, self._options, checkpoint, announce)

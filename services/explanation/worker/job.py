@@ -58,7 +58,7 @@ def run(text: bytes | str, control: Control) -> Mapping[str, Any]:
     options = RuntimeOptions(device=order.device, intra_op_threads=order.intra_op_threads)
     subjects = Subjects(store, options, order.cache_bytes)
     pace.pin.check()
-    subject = subjects.open(order.model, order.version, pace.tick)
+    subject = subjects.open(order.model, order.version, pace.tick, pace.expect)
     work = work_of(_request(files, order), subject, order.examples)
     if work.result_bytes > order.max_result_bytes:
         raise InvalidArgument(
@@ -211,6 +211,8 @@ class _Pace:
         self._control = control
         self.pin = pin
         self._batches = 0
+        self._rows = 0
+        self._within = 0.0
         self._expected = 0
         self._share = (0.0, 0.0)
         self._steps = 0
@@ -223,17 +225,26 @@ class _Pace:
     def begin(self, number: int, count: int, steps: int) -> None:
         self.pin.check()
         self._share = (BLOCKS_END * number / count, BLOCKS_END * (number + 1) / count)
-        self._expected, self._batches, self._steps = self._batches, 0, steps
+        self._expected = self._rows  # blocks are of one size
+        self._batches, self._rows, self._within, self._steps = 0, 0, 0.0, steps
         self._control.progress("explain", self._share[0], steps)
 
     def end(self, number: int, count: int, steps: int) -> None:
         self._control.progress("explain", BLOCKS_END * (number + 1) / count, steps)
 
-    def tick(self) -> None:
+    def expect(self, rows: int) -> None:
+        """Of the block under way, as its method says."""
+        self._expected = self._rows + rows
+
+    def tick(self, rows: int) -> None:
         """Before each batch of model rows."""
         self._batches += 1
+        self._rows += rows
         low, high = self._share
-        # Blocks are of one size; of the first one nobody knows how many batches it takes.
-        expected = self._expected or self._batches + _FEW_BATCHES
-        within = min(0.99, self._batches / expected)
-        self._control.progress("explain", low + within * (high - low), self._steps, is_due=False)
+        if self._rows <= self._expected:
+            within = self._rows / self._expected
+        else:  # nothing was said yet, or it looks for how much it needs
+            within = (self._batches - 1) / (self._batches + _FEW_BATCHES)
+        self._within = max(self._within, min(0.99, within))  # time does not run backwards
+        at = low + self._within * (high - low)
+        self._control.progress("explain", at, self._steps, is_due=False)

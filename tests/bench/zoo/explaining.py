@@ -35,7 +35,7 @@ def explained_by(
         if method.name != "kernel_shap":
             own = replace(own, background=None)
         try:
-            explain(method.run, subjects.open(model, 0, lambda: None), own)
+            explain(method.run, subjects.open(model, 0, lambda rows: None), own)
             found[method.name] = f"{time.perf_counter() - begun:.2f} s"
         except WintergardenError as error:
             found[method.name] = f"no: {error.message:.160}"

@@ -58,7 +58,7 @@ def open_kinds(folder: str) -> dict[str, Subject]:
     for name, kind in KINDS.items():
         kind.publish(store, name)
     subjects = Subjects(store, RuntimeOptions(device="cpu", intra_op_threads=1), 1 << 28)
-    return {name: subjects.open(name, 0, lambda: None) for name in KINDS}
+    return {name: subjects.open(name, 0, lambda rows: None) for name in KINDS}
 
 
 def tried(kind: Kind, subject: Subject, method: AttributionMethod | AttackMethod) -> Cell:

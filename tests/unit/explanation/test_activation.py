@@ -42,7 +42,7 @@ def opened(tmp_path: Path):
         store = open_store(str(tmp_path / "store"))
         kind.publish(store, "net")
         options = RuntimeOptions(device="cpu", intra_op_threads=1)
-        return Subjects(store, options, 1 << 28).open("net", 0, lambda: None)
+        return Subjects(store, options, 1 << 28).open("net", 0, lambda rows: None)
 
     return open_
 

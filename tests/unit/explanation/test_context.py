@@ -60,7 +60,9 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
                 outputs=(TensorInfo(name="log_probabilities", datatype="FP32", shape=(-1, -1, 4)),),
             )
         )
-    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("forced", 0, lambda: None)
+    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open(
+        "forced", 0, lambda rows: None
+    )
 
 
 def answer(subject: Subject, method: str, **more: object) -> Explanation:

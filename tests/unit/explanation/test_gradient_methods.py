@@ -59,7 +59,9 @@ def store(lenet, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 
 
 def opened(store: ModelStore, cache_bytes: int) -> Subject:
-    return Subjects(store, RuntimeOptions(device="cpu"), cache_bytes).open("lenet", 0, lambda: None)
+    return Subjects(store, RuntimeOptions(device="cpu"), cache_bytes).open(
+        "lenet", 0, lambda rows: None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +280,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Subject:
                 outputs=(TensorInfo(name="logits", datatype="FP32", shape=[-1, 2]),),
             )
         )
-    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("reader", 0, lambda: None)
+    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open(
+        "reader", 0, lambda rows: None
+    )
 
 
 def test_tokens_are_explained_by_their_embeddings(reader) -> None:

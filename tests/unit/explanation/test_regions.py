@@ -125,7 +125,9 @@ def tagger() -> onnx.ModelProto:
 
 @pytest.fixture
 def subject(store: ModelStore) -> Subject:
-    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("segmenter", 0, lambda: None)
+    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open(
+        "segmenter", 0, lambda rows: None
+    )
 
 
 def answer(subject: Subject, method: str, rows: np.ndarray = IMAGES, **more) -> Explanation:
@@ -262,7 +264,9 @@ TOKENS = np.int64([[2, 3, 4, 5], [6, 3, 0, 0]])
 
 @pytest.fixture
 def texts(store: ModelStore) -> Subject:
-    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open("tagger", 0, lambda: None)
+    return Subjects(store, RuntimeOptions(device="cpu"), 1 << 28).open(
+        "tagger", 0, lambda rows: None
+    )
 
 
 def test_a_sequence_is_explained_at_its_last_token(texts: Subject) -> None:

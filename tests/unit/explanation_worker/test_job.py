@@ -153,6 +153,7 @@ def test_an_attempt_goes_on_where_the_one_before_was_stopped(work: Job) -> None:
     assert last.checkpoints == ["4/checkpoint-3.json", "4/result.json"]
     assert last.logs == ["resumed after 16 rows"]
     assert last.fractions == sorted(last.fractions)
+    assert first.fractions == sorted(first.fractions)
     assert [name for c in (first, second, last) for name in c.pictures] == [
         *(f"2/kernel-shap-{row}.png" for row in range(8)),
         *(f"3/kernel-shap-{row}.png" for row in range(8, 16)),
@@ -281,3 +282,15 @@ def test_held_out_examples_of_an_attack_come_with_their_labels(work: Job) -> Non
     assert arrays["adversarial"].shape == (EXAMPLES - 4, FEATURES)
     np.testing.assert_array_equal(arrays["labels"], arrays["predictions_before"])
     assert told["metrics"]["success_rate"] == arrays["successes"].mean()
+
+
+def test_of_a_single_row_it_tells_how_much_is_done(
+    work: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block's method says how many rows it runs: forty batches are forty equal steps."""
+    monkeypatch.setattr("services.explanation.subject._BATCH_BYTES", 100 * 4 * FEATURES)
+    control = Control()
+    work.run(control, examples=[0, 1])
+    within = [fraction for fraction in control.fractions if fraction <= job.BLOCKS_END]
+    assert len(within) > 40
+    assert max(np.diff(within)) < 2 * job.BLOCKS_END / 40
