@@ -119,7 +119,7 @@ def _in_context(method: Attribution, subject: Subject, query: ExplainQuery) -> E
             query, rows=query.rows[row : row + 1], input_name=name, targets=targets, context={}
         )
         there = subject.explaining(name, {n: a[row : row + 1] for n, a in context.items()})
-        parts.append(_explain(method, there, alone))
+        parts.append(_explain(method, there.among(count - row), alone))
     together = joined(parts, np.arange(count))
     regions = [part.regions for part in parts if part.regions is not None]
     return replace(together, rows=query.rows, regions=np.concatenate(regions) if regions else None)
@@ -158,12 +158,14 @@ def _over_places(
     rank = masks.ndim + 1
     _, group_of = np.unique(masks.reshape(len(masks), -1), axis=0, return_inverse=True)
     groups = [np.flatnonzero(group_of.ravel() == g) for g in range(group_of.max() + 1)]
-    parts = []
+    parts, left = [], len(query.rows)
     for group in groups:
         there, pooled = subject.over(head, rank, shares_of(masks[group[0]], rank))
         rows = query.rows[group]
         outputs = there.outputs(rows, pooled)
+        there = there.among(left / len(group))
         parts.append(method(there, replace(query, rows=rows), pooled, outputs, targets[group]))
+        left -= len(group)
     order = np.argsort(np.concatenate(groups))
     return replace(joined(parts, order), head=head, rows=query.rows, regions=masks)
 

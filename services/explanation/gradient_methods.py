@@ -64,8 +64,7 @@ def by_integrated_gradients(task: Task) -> Explanation:
     change = task.values - base_values
     name = QUADRATURES[int(task.numbers["quadrature"])]
     steps = int(task.numbers["steps"])
-    first = 2 * len(rows) * len(background) * (steps or FIRST_STEPS)
-    task.bound(first, is_all=steps > 0)
+    task.bound(len(rows) * len(background) * (steps or FIRST_STEPS), is_all=steps > 0)
     budget = steps or _steps_within(task.query.max_evaluations, len(background))
 
     def refine(steps: int, chosen: Array) -> tuple[Array, Array]:
@@ -110,7 +109,7 @@ def _steps_within(max_evaluations: int, baselines: int) -> int:
 
 def by_smooth_grad(task: Task) -> Explanation:
     samples = int(task.numbers["samples"])
-    task.bound(2 * len(task.rows) * samples)
+    task.bound(len(task.rows) * samples)
     attributions = smooth_grad(
         task.gradient(),
         task.rows,
@@ -124,7 +123,7 @@ def by_smooth_grad(task: Task) -> Explanation:
 
 def by_expected_gradients(task: Task) -> Explanation:
     samples = int(task.numbers["samples"])
-    task.bound(2 * len(task.rows) * samples)
+    task.bound(len(task.rows) * samples)
     # An expectation needs the rows themselves, not their mean.
     background, description, base_values = task.baselines("sample")
     attributions, errors = expected_gradients(
@@ -146,7 +145,7 @@ def by_expected_gradients(task: Task) -> Explanation:
 
 def by_deep_shap(task: Task) -> Explanation:
     background, description, base_values = task.baselines()
-    task.bound(3 * len(task.rows) * len(background))
+    task.bound(len(task.rows) * len(background), passes=3)
     attributions = deep_shap(
         lambda rows, starts, weights: task.entry.multipliers(
             rows, starts.astype(rows.dtype), weights, task.head

@@ -118,16 +118,18 @@ class Task:
         picked = np.take_along_axis(outputs, self.targets[:, None], axis=1)[:, 0]
         return picked.astype(np.float64)
 
-    def bound(self, evaluations: int, *, is_all: bool = True) -> None:
+    def bound(self, runs: int, *, passes: int = 2, is_all: bool = True) -> None:
         """Refuse what would take for ever, and tell who waits how much the rest will take.
 
         Args:
-            evaluations: Passes through the model, forward and backward each for itself.
+            runs: Of a graph on one row.
+            passes: Through the model in a run: forward, and backward.
             is_all: No more will follow.
 
         Raises:
             InvalidArgument: it takes more evaluations than one request may.
         """
+        evaluations = passes * runs
         if evaluations > MAX_EVALUATIONS:
             raise InvalidArgument(
                 f"{self.method} would take {evaluations} gradients; {MAX_EVALUATIONS} are allowed "
@@ -135,7 +137,7 @@ class Task:
                 "parameters",
             )
         if is_all:
-            self.subject.expect(evaluations // 2)
+            self.subject.expect(runs)
 
     def per_token(self, values: Array, norm: bool = False) -> Array:
         """Values at the entry in the input's shape: for each token their sum, or their length."""

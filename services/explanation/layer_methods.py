@@ -64,7 +64,7 @@ def by_layer_conductance(task: Task) -> Explanation:
     background, description, _ = task.baselines()
     baseline = _one(background)
     steps = int(task.numbers["steps"])
-    task.bound(2 * len(task.rows) * steps)
+    task.bound(len(task.rows) * steps)
     attributions = layer_conductance(
         lambda rows, weights: task.entry.layer(rows, weights, task.head, task.layer),
         task.rows,
@@ -85,7 +85,7 @@ def by_neuron_conductance(task: Task) -> Explanation:
     """Of one unit of the layer, in the shape of the input."""
     background, description, _ = task.baselines()
     steps, unit = int(task.numbers["steps"]), int(task.numbers["unit"])
-    task.bound(4 * len(task.rows) * steps)
+    task.bound(2 * len(task.rows) * steps)
     activations, _ = task.entry.layer(task.rows, task.weights, task.head, task.layer)
     if unit >= activations[0].size:
         raise InvalidArgument(

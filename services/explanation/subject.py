@@ -72,6 +72,7 @@ class Subject:
         self._options = options
         self._checkpoint = checkpoint
         self._announce = announce
+        self._parts = 1.0
         self._entry = self.input.name
         self._tokens: Array | None = None
         self._context: dict[str, Array] = {}
@@ -80,7 +81,13 @@ class Subject:
 
     def expect(self, rows: int) -> None:
         """Say beforehand on how many rows the model will be run, for those who wait."""
-        self._announce(rows)
+        self._announce(round(rows * self._parts))
+
+    def among(self, parts: float) -> Self:
+        """The same model, for the first of so many parts alike: what it expects is of them all."""
+        view = copy.copy(self)
+        view._parts *= parts
+        return view
 
     def explaining(self, name: str, context: Mapping[str, Array]) -> Self:
         """The same model as a function of one of its inputs, the others being what they are.

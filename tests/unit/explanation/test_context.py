@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
@@ -102,6 +104,14 @@ def test_each_row_has_a_context_of_its_own(subject: Subject) -> None:
         )
         np.testing.assert_allclose(together.attributions[one], alone.attributions, atol=1e-6)
     assert np.abs(together.efficiency_gaps).max() < 1e-2
+
+
+def test_each_row_expects_what_is_left_of_all(subject: Subject) -> None:
+    told: list[int] = []
+    there = copy.copy(subject)
+    there._announce = told.append
+    answer(there, "smooth_grad", parameters={"samples": 4, "noise": 0.15})
+    assert told == [4 * left for left in range(len(SOURCE), 0, -1)]
 
 
 def test_shapley_values_of_source_tokens(subject: Subject) -> None:
