@@ -65,7 +65,6 @@ def by_integrated_gradients(task: Task) -> Explanation:
     name = QUADRATURES[int(task.numbers["quadrature"])]
     steps = int(task.numbers["steps"])
     task.bound(len(rows) * len(background) * (steps or FIRST_STEPS), is_all=steps > 0)
-    budget = steps or _steps_within(task.query.max_evaluations, len(background))
 
     def refine(steps: int, chosen: Array) -> tuple[Array, Array]:
         values = integrated_gradients(
@@ -82,8 +81,7 @@ def by_integrated_gradients(task: Task) -> Explanation:
         len(rows),
         task.numbers["tolerance"] * np.maximum(1, np.abs(change)),
         steps=steps or FIRST_STEPS,
-        most=steps or MOST_STEPS,
-        budget=budget,
+        most=steps or _most_steps(task.query.max_evaluations, len(background)),
     )
     return task.answer(
         task.per_token(attributions),
@@ -93,18 +91,20 @@ def by_integrated_gradients(task: Task) -> Explanation:
     )
 
 
-def _steps_within(max_evaluations: int, baselines: int) -> int:
-    """Steps of one row whose passes, forward and backward, are not more evaluations than that."""
+def _most_steps(max_evaluations: int, baselines: int) -> int:
+    """Of the last refinement that, with all before it, stays within the evaluations of one row."""
     if not max_evaluations:
-        return 2 * MOST_STEPS
-    steps = (max_evaluations // baselines - 1) // 2
+        return MOST_STEPS
+    steps, most = (max_evaluations // baselines - 1) // 2, FIRST_STEPS
     if steps < FIRST_STEPS:
         raise InvalidArgument(
             f"max_evaluations={max_evaluations}: automatic steps begin with "
             f"{(2 * FIRST_STEPS + 1) * baselines}; fewer take the parameter `steps`",
             "max_evaluations",
         )
-    return steps
+    while most < MOST_STEPS and 4 * most - FIRST_STEPS <= steps:  # 16 + 32 + … + 2 most
+        most *= 2
+    return most
 
 
 def by_smooth_grad(task: Task) -> Explanation:

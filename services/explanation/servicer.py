@@ -149,8 +149,7 @@ class Servicer:
             )
             beside = None
             if request.beside:
-                still_wanted = _checkpoint(call)
-                other = self._subjects.open(request.beside, 0, lambda rows: still_wanted())
+                other = self._subjects.open(request.beside, 0, _checkpoint(call))
                 beside = evaluate_robustness(
                     method.name,
                     method.perturb,
@@ -220,9 +219,7 @@ class Servicer:
         checkpoint = _checkpoint(call)
         with self._turns.taken(checkpoint):
             start = monotonic()
-            subject = self._subjects.open(
-                request.model_name, request.model_version, lambda rows: checkpoint()
-            )
+            subject = self._subjects.open(request.model_name, request.model_version, checkpoint)
             yield subject
             _log.info(
                 call.method.rsplit("/", 1)[-1],
@@ -233,8 +230,8 @@ class Servicer:
             )
 
 
-def _checkpoint(call: Call) -> Callable[[], None]:
-    def checkpoint() -> None:
+def _checkpoint(call: Call) -> Callable[..., None]:
+    def checkpoint(_rows: int = 0) -> None:
         if call.is_gone:
             raise Cancelled("the client has gone")
         if call.is_cancelled:

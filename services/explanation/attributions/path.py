@@ -76,7 +76,7 @@ Refine = Callable[[int, Array], tuple[Array, Array]]
 
 
 def refined(
-    refine: Refine, count: int, tolerances: Array, *, steps: int, most: int, budget: int
+    refine: Refine, count: int, tolerances: Array, *, steps: int, most: int
 ) -> tuple[Array, Array, int]:
     """Twice the steps for the rows whose gap is above tolerance, up to `most`.
 
@@ -86,18 +86,15 @@ def refined(
         tolerances: [N].
         steps: The first number of steps.
         most: The last.
-        budget: Steps of one row over all its refinements; one that does not fit is not begun.
 
     Returns:
         Attributions [N, …], gaps [N] and the gradients taken.
     """
     every = np.arange(count)
     attributions, gaps = refine(steps, every)
-    taken, left = steps * count, budget - steps
+    taken = steps * count
     while steps < most and (coarse := every[np.abs(gaps) > tolerances]).size:
         steps = min(2 * steps, most)
-        if (left := left - steps) < 0:
-            break
         taken += steps * len(coarse)
         attributions[coarse], gaps[coarse] = refine(steps, coarse)
     return attributions, gaps, taken
