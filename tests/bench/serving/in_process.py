@@ -55,7 +55,7 @@ def measure(session: Session, rows: int, seconds: float, warmup_s: float, pause_
         runs_s.append(ended - now)
         now = ended
     ran = rows * len(runs_s)
-    return Limit(ran / (now - start), (time.process_time() - cpu) / ran, runs_s)
+    return Limit(ran / sum(runs_s), (time.process_time() - cpu) / ran, runs_s)
 
 
 def main(options: argparse.Namespace) -> None:
