@@ -57,6 +57,7 @@ def differentiate(
     if rule in FOLDING:
         graph.fold()
     graph.flatten_small_planes()
+    graph.gather_together()
     if target not in sources:
         graph.lower(sources, [target], rules)
 
@@ -100,7 +101,17 @@ def _assemble(
     model.graph.input.append(_renamed(graph.info(target), cotangent_name(target)))
     model.graph.output.extend(_renamed(graph.info(s), gradient_name(s)) for s in sources)
     del model.graph.value_info[:]  # inference names unknown lengths anew; ORT infers its own
+    _drop_unread(model.graph)
     return model
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Forget the constants of nodes that were written in another way."""
+    read = {name for node in graph.node for name in reads(node)}
+    read.update(v.name for v in [*graph.input, *graph.output])
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
 
 
 def _add_baseline(

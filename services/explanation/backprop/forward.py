@@ -26,6 +26,7 @@ from services.explanation.backprop.lowering import (
 )
 from services.explanation.backprop.operation import refuse
 from services.explanation.backprop.planes import write_as_products
+from services.explanation.backprop.splits import gather_together
 from services.explanation.backprop.traditional import spell_out
 from services.explanation.backprop.values import Builder, Dim, Shape, Value
 from wintergarden.errors import InvalidArgument, Unsupported
@@ -60,6 +61,12 @@ class ForwardGraph:
             if len(lengths := tuple(d for d in dims if isinstance(d, int))) == len(dims)
         }
         if write_as_products(self.model, known):
+            self.model = _infer(self.model)
+            self._index()
+
+    def gather_together(self) -> None:
+        """Write Gathers of single elements as one Split where they take a whole axis."""
+        if gather_together(self.model, self.shape, self.constant):
             self.model = _infer(self.model)
             self._index()
 
@@ -105,13 +112,20 @@ class ForwardGraph:
     def value(self, builder: Builder, tensor: str) -> Value:
         """A handle on a forward tensor for backward nodes to use."""
         if tensor in self._constants:
-            constant = self._constants[tensor]
-            return Value(builder, tensor, constant.data_type, tuple(constant.dims))
+            return Value(builder, tensor, self._constants[tensor].data_type, self.shape(tensor))
         if tensor not in self._info:
             return Value(builder, tensor)
+        elem_type = self._info[tensor].type.tensor_type.elem_type
+        return Value(builder, tensor, elem_type, self.shape(tensor))
+
+    def shape(self, tensor: str) -> Shape | None:
+        """What is known of a tensor's shape; None where not even its rank is."""
+        if tensor in self._constants:
+            return tuple(self._constants[tensor].dims)
+        if tensor not in self._info:
+            return None
         kind = self._info[tensor].type.tensor_type
-        shape = _shape(kind.shape) if kind.HasField("shape") else None
-        return Value(builder, tensor, kind.elem_type, shape)
+        return _shape(kind.shape) if kind.HasField("shape") else None
 
     def is_float(self, tensor: str) -> bool:
         """Whether a tensor is of a float type; True where the type is unknown."""

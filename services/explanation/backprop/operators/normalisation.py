@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx import TensorProto
+
 from services.explanation.backprop.broadcasting import reduce_to
 from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.rules import Gradients, RuleTable
@@ -32,8 +34,8 @@ def layer_normalization(op: Operation, g: Value) -> Gradients:
     """Ba, Kiros, Hinton, 2016. https://arxiv.org/abs/1607.06450"""
     x, scale = op.inputs[:2]
     axes = range(op.normalised_axis(op.attribute("axis", -1)), x.rank)
-    standard, deviation = _standardised(op, axes)
-    slopes = _through_standardising(g * scale, standard, deviation, axes)
+    standard, inverse = _layer_standardised(op, axes)
+    slopes = _through_standardising(g * scale, standard, inverse, axes)
     full = op.outputs[0].shape
     bias = [reduce_to(g.shaped(full), op.inputs[2])] if op.has_input(2) else []
     return [slopes, reduce_to((g * standard).shaped(full), scale), *bias]
@@ -44,9 +46,9 @@ def instance_normalization(op: Operation, g: Value) -> Gradients:
     """Ulyanov, Vedaldi, Lempitsky, 2016. https://arxiv.org/abs/1607.08022"""
     x, scale = op.inputs[:2]
     axes = range(2, x.rank)
-    standard, deviation = _standardised(op, axes)
+    standard, inverse = _standardised(op, axes)
     per_channel = scale.reshape([-1, *[1] * (x.rank - 2)])
-    return [_through_standardising(g * per_channel, standard, deviation, axes)]
+    return [_through_standardising(g * per_channel, standard, inverse, axes)]
 
 
 @rules("LRN")
@@ -64,21 +66,29 @@ def local_response_normalization(op: Operation, g: Value) -> Gradients:
     return [g * s**-beta - x * echo * (2 * alpha * beta)]
 
 
+def _layer_standardised(op: Operation, axes: Sequence[int]) -> tuple[Value, Value]:
+    """As `_standardised`, by the operator itself: in one pass over the tensor instead of six."""
+    x, scale = op.inputs[:2]
+    if x.elem_type != TensorProto.FLOAT:  # it would give the root in float32 whatever `x` is
+        return _standardised(op, axes)
+    told = {"axis": op.attribute("axis", -1), "epsilon": op.attribute("epsilon", 1e-5)}
+    ones = scale.like(1).expand_like(scale)
+    standard, _, inverse = op.build.emit_many("LayerNormalization", x, ones, count=3, **told)
+    return standard, inverse
+
+
 def _standardised(op: Operation, axes: Sequence[int]) -> tuple[Value, Value]:
-    """(x − mean) / √(variance + ε) over `axes`, and the root."""
+    """(x − mean) / √(variance + ε) over `axes`, and the inverse of the root."""
     x = op.inputs[0]
     centred = x - x.mean(axes)
-    deviation = op.build.emit(
-        "Sqrt", (centred * centred).mean(axes) + op.attribute("epsilon", 1e-5)
-    )
-    return centred / deviation, deviation
+    variance = (centred * centred).mean(axes)
+    inverse = 1 / op.build.emit("Sqrt", variance + op.attribute("epsilon", 1e-5))
+    return centred * inverse, inverse
 
 
-def _through_standardising(
-    g: Value, standard: Value, deviation: Value, axes: Sequence[int]
-) -> Value:
+def _through_standardising(g: Value, standard: Value, inverse: Value, axes: Sequence[int]) -> Value:
     """A gradient loses its mean and its part along the standardised tensor."""
-    return (g - g.mean(axes) - standard * (g * standard).mean(axes)) / deviation
+    return (g - g.mean(axes) - standard * (g * standard).mean(axes)) * inverse
 
 
 def mean_over_channels(x: Value, size: int, before: int, after: int) -> Value:
