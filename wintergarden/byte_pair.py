@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from heapq import heapify, heappop, heappush
 
 CHUNK = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"
 """What pieces stay within: a word or signs with the space before them, or white space."""
 
 _CHUNK = re.compile(CHUNK)
-_CACHED_CHUNKS = 65_536
+_CACHED_CHUNKS, _LONGEST_CACHED = 65_536, 64
 _PRINTABLE = (range(0x21, 0x7F), range(0xA1, 0xAD), range(0xAE, 0x100))
 
 
@@ -62,28 +62,43 @@ class BytePairs:
 
     def split(self, text: str) -> list[str]:
         """The pieces of a text."""
-        return [piece for chunk in _CHUNK.findall(text) for piece in self._pieces_of(chunk)]
+        return [
+            piece
+            for chunk in _CHUNK.findall(text)
+            for piece in (
+                self._pieces_of(chunk) if len(chunk) <= _LONGEST_CACHED else self._merged(chunk)
+            )
+        ]
 
     def _merged(self, chunk: str) -> tuple[str, ...]:
+        """Of all neighbours the pair learnt first, from the left, until none is known.
+
+        Time grows as n log n: a chunk may be a text without any space.
+        """
         pieces = [_CHARACTER_OF[byte] for byte in chunk.encode()]
-        while len(pieces) > 1:
-            pairs = list(pairwise(pieces))
-            first = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
-            if first not in self._ranks:
-                break
-            pieces = _merge(pieces, first)
-        return tuple(pieces)
-
-
-def _merge(pieces: Sequence[str], pair: tuple[str, str]) -> list[str]:
-    """With every occurrence of a pair, from the left, made one piece."""
-    merged: list[str] = []
-    place = 0
-    while place < len(pieces):
-        if tuple(pieces[place : place + 2]) == pair:
-            merged.append("".join(pair))
-            place += 2
-        else:
-            merged.append(pieces[place])
-            place += 1
-    return merged
+        count, ranks = len(pieces), self._ranks
+        # Neighbours of each piece that is left; one that has gone into another is empty.
+        right, left = list(range(1, count + 1)), list(range(-1, count - 1))
+        waiting = [
+            (rank, place)
+            for place in range(count - 1)
+            if (rank := ranks.get((pieces[place], pieces[place + 1]))) is not None
+        ]
+        heapify(waiting)
+        while waiting:
+            rank, place = heappop(waiting)
+            other = right[place]
+            if other == count or ranks.get((pieces[place], pieces[other])) != rank:
+                continue  # one of the two has changed since
+            pieces[place] += pieces[other]
+            pieces[other] = ""
+            right[place] = right[other]
+            if right[place] < count:
+                left[right[place]] = place
+            for first in (left[place], place):
+                if first < 0 or right[first] == count:
+                    continue
+                rank = ranks.get((pieces[first], pieces[right[first]]), -1)
+                if rank >= 0:
+                    heappush(waiting, (rank, first))
+        return tuple(filter(None, pieces))

@@ -45,5 +45,8 @@ class ExplanationSettings(ServiceSettings):
         "together leave half of the cores to inference",
     )
     cache_bytes: int = Field(
-        2**30, ge=0, description="memory for opened models, their gradients and reference examples"
+        2**30,
+        ge=0,
+        description="memory for opened models, their gradients and reference examples; a model "
+        "of more than half of it is opened anew by each request",
     )

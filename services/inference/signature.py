@@ -24,6 +24,8 @@ class Signature:
             of the others, so that requests may share a run. Optional inputs are excepted: they
             may be weights, so a request that gives one runs alone.
         labels: names of an output's elements, for the classification extension.
+        ranges: lowest and highest value of inputs of whole numbers, such as the ids of tokens:
+            what lies outside would be looked up somewhere else, or nowhere.
     """
 
     model: str
@@ -32,6 +34,7 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     is_rowwise: bool
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @cached_property
     def input_positions(self) -> dict[str, int]:
@@ -81,6 +84,21 @@ class Signature:
                 )
             first, rows = spec.name, size
         return rows
+
+    def check_values(self, feeds: Sequence[Array | None]) -> None:
+        """Hold the inputs to their ranges.
+
+        Raises:
+            InvalidTensor: a value lies outside.
+        """
+        for name, (low, high) in self.ranges.items():
+            feed = feeds[self.input_positions[name]]
+            if feed is None or not feed.size:
+                continue
+            lowest, highest = int(feed.min()), int(feed.max())
+            if lowest < low or highest > high:
+                wrong = lowest if lowest < low else highest
+                raise self.invalid(name, f"value {wrong}, allowed are {low} to {high}")
 
     def form(self, feeds: Sequence[Array | None]) -> Hashable:
         """Requests of equal form can be concatenated along axis 0."""

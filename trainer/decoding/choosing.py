@@ -30,9 +30,10 @@ def sampled(temperature: str, top_k: str, top_p: str, words: str, classes: int) 
     neural text degeneration", ICLR 2020, §3.1 and §3.2, arXiv:1904.09751.
 
     Args:
-        temperature: FP32 [1]; 0 and below take the most likely one.
+        temperature: FP32 [1]; 0, below and NaN take the most likely one.
         top_k: INT64 [1]; 0 and below are all.
-        top_p: FP32 [1]; 1 and above are all, and the most likely one is always among them.
+        top_p: FP32 [1]; 1 and above are all, and the most likely one is always among them; of
+            NaN it is the only one.
         words: `randomness.seed_words`.
         classes: V.
     """
@@ -68,9 +69,11 @@ def sampled(temperature: str, top_k: str, top_p: str, words: str, classes: int) 
         # Sums of rounded numbers may end below the last number drawn.
         kept_ones = nodes("Cast", nodes("Greater", kept, number(0.0)), to=onnx.TensorProto.INT64)
         last = nodes("Sub", nodes("ReduceSum", kept_ones, nodes.constant([1]), keepdims=1), one)
-        place = nodes("Min", place, last)
-        is_cold = nodes("LessOrEqual", temperature, number(0.0))
-        place = nodes("Where", is_cold, nodes.constant(0), place)
+        # Where none is kept, because of NaN, the last is -1: the least likely of all.
+        first = nodes.constant(0)
+        place = nodes("Max", nodes("Min", place, last), first)
+        is_cold = nodes("Not", nodes("Greater", temperature, number(0.0)))  # NaN too
+        place = nodes("Where", is_cold, first, place)
         token = nodes("GatherElements", order, place, axis=1)
         return nodes("Squeeze", token, nodes.constant([1]))
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from trainer.decoding import beam
 from trainer.decoding.choosing import most_likely, sampled
-from trainer.decoding.network import Marks
+from trainer.decoding.network import MAX_WRITTEN, Marks
 from trainer.decoding.nodes import Nodes, finish
 from trainer.decoding.parts import ATTENTION, Parts
 from trainer.decoding.randomness import seed_words
@@ -96,9 +96,10 @@ def compose_translator(
 def compose_writer(parts: Parts, marks: Marks) -> onnx.ModelProto:
     """From a prompt to how the text goes on, in one call.
 
-    Inputs: `prompt` INT64 [N, P], tokens of texts with padding after them, without the mark of
-    their begin; and `SETTINGS`, [1] each: `max_tokens` to write at most, `temperature` (0: the most
-    likely token each time), `top_k` (0: all), `top_p` (1: all), `seed`. Outputs are those of
+    Inputs: `prompt` INT64 [N, P], tokens of texts, without the mark of their begin; a text ends
+    where padding begins, and what comes after it is not read. And `SETTINGS`, [1] each:
+    `max_tokens` to write at most, clipped to 1 … `MAX_WRITTEN`, `temperature` (0: the most likely
+    token each time), `top_k` (0: all), `top_p` (1: all), `seed`. Outputs are those of
     `compose_translator`; scores are of the network's own probabilities, whatever the temperature.
 
     The same seed gives the same text for the same row of the same prompts.
@@ -109,14 +110,18 @@ def compose_writer(parts: Parts, marks: Marks) -> onnx.ModelProto:
     """
     nodes = Nodes()
     prompt, one = PROMPT, nodes.constant(1)
-    is_token = nodes("Not", nodes("Equal", prompt, nodes.constant(marks.padding)))
+    padding = nodes.constant(marks.padding)
+    is_padding = nodes("Cast", nodes("Equal", prompt, padding), to=TensorProto.INT64)
+    is_token = nodes("Equal", nodes("CumSum", is_padding, one), nodes.constant(0))
     counted = nodes("Cast", is_token, to=TensorProto.INT64)
     given = nodes("ReduceSum", counted, nodes.constant([1]), keepdims=0)
     rows = nodes("Shape", given)
+    alone = nodes("Concat", rows, nodes.constant([1]), axis=0)
     if marks.begin is None:
-        given = nodes("Max", given, one)  # of an empty text, padding is read
+        # Of an empty text, padding is read; where P is 0, it is not there yet.
+        prompt = nodes("Concat", prompt, nodes("Expand", padding, alone), axis=1)
+        given = nodes("Max", given, one)
     else:
-        alone = nodes("Concat", rows, nodes.constant([1]), axis=0)
         prompt = nodes(
             "Concat", nodes("Expand", nodes.constant(marks.begin), alone), prompt, axis=1
         )
@@ -136,7 +141,7 @@ def compose_writer(parts: Parts, marks: Marks) -> onnx.ModelProto:
         memories=(),
         prompt=prompt,
         given=given,
-        most=nodes("Max", "max_tokens", one),
+        most=nodes("Clip", "max_tokens", one, nodes.constant(MAX_WRITTEN)),
     )
     # Rows begin to write when they have read their prompts; their columns begin at 0.
     longest = nodes("ReduceMax", written.lengths, keepdims=0)
@@ -146,7 +151,7 @@ def compose_writer(parts: Parts, marks: Marks) -> onnx.ModelProto:
     places = nodes("Min", nodes("Add", begun, columns), last)
     is_there = nodes("Less", columns, nodes("Unsqueeze", written.lengths, one))
     moved = nodes("GatherElements", written.tokens, places, axis=1)
-    tokens = nodes("Where", is_there, moved, nodes.constant(marks.padding))
+    tokens = nodes("Where", is_there, moved, padding)
     inputs = [
         helper.make_tensor_value_info(PROMPT, TensorProto.INT64, ["batch", "prompt"]),
         *(helper.make_tensor_value_info(name, kind, [1]) for name, kind in SETTINGS.items()),

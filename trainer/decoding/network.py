@@ -8,6 +8,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+MAX_WRITTEN = 65_536
+"""Tokens that one call of a language model writes at most: its rows hold the server until then."""
+
 
 @dataclass(frozen=True)
 class State:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.decoding.network import Marks, Translator, Writer
+from trainer.decoding.network import MAX_WRITTEN, Marks, Translator, Writer
 from trainer.decoding.randomness import uniform_numbers
 
 
@@ -166,11 +167,13 @@ def _written(
     network: Writer, row: Tensor, marks: Marks, sampling: Sampling, drawn: Callable[[int], float]
 ) -> tuple[list[int], Tensor, float]:
     begin = [] if marks.begin is None else [marks.begin]
-    read = begin + [int(token) for token in row if token != marks.padding]
+    own = takewhile(lambda token: token != marks.padding, row.tolist())
+    read = [*begin, *own] or [marks.padding]
+    most = min(max(sampling.max_tokens, 1), MAX_WRITTEN)
     states = tuple(state.zeros(1) for state in network.states)
     tokens: list[int] = []
     score, margin = torch.tensor(0.0), float("inf")
-    for iteration in range(len(read) - 1 + sampling.max_tokens):
+    for iteration in range(len(read) - 1 + most):
         token = read[iteration] if iteration < len(read) else tokens[-1]
         logits, states = network.step(torch.tensor([[token]]), states)
         if iteration < len(read) - 1:
@@ -186,7 +189,7 @@ def _written(
 
 def choose(logits: Tensor, sampling: Sampling, drawn: float) -> tuple[int, float]:
     """The token that a number in [0, 1) draws from logits (V,), and how clear that was."""
-    if sampling.temperature <= 0:
+    if not sampling.temperature > 0:  # NaN too
         first, second = logits.topk(2).values.tolist()
         return int(logits.argmax()), first - second
     order = np.argsort(-logits.double().numpy(), kind="stable")
@@ -198,7 +201,8 @@ def choose(logits: Tensor, sampling: Sampling, drawn: float) -> tuple[int, float
     edges = np.cumsum(shares) - drawn * shares.sum()
     place = int((edges <= 0).sum())
     clear = min(np.abs(edges).min(), np.abs(before - sampling.top_p).min())
-    return int(order[min(place, int((shares > 0).sum()) - 1)]), float(clear)
+    last = int((shares > 0).sum()) - 1
+    return int(order[max(min(place, last), 0)]), float(clear)
 
 
 def _known(number: int | None) -> int:

@@ -24,7 +24,7 @@ from trainer.decoding.compose import (
     TOKENS,
     compose_writer,
 )
-from trainer.decoding.network import Marks, Writer
+from trainer.decoding.network import MAX_WRITTEN, Marks, Writer
 from trainer.decoding.parts import LOGITS, TOKEN, Parts, writer_parts
 from trainer.decoding.reference import Sampling
 from trainer.export.charts import learning_curves
@@ -57,6 +57,7 @@ _SETTINGS = {
     "top_p": "draw from the likeliest tokens that together are so likely; 1: from all",
     "seed": "of the draws: the same seed gives the same text",
 }
+_RANGES = {"max_tokens": (1.0, float(MAX_WRITTEN))}
 
 
 class Told(nn.Module):
@@ -159,6 +160,7 @@ class Writing:
                     datatype="FP32" if name in ("temperature", "top_p") else "INT64",
                     shape=(1,),
                     meaning=meaning,
+                    value_range=_RANGES.get(name),
                 )
                 for name, meaning in _SETTINGS.items()
             ),

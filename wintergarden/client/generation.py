@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -95,7 +96,8 @@ def request(
     if isinstance(prompt, str):
         _add(asked, _TEXT, np.array([prompt.encode()], object))
     else:
-        _add(asked, _PROMPT, np.array([list(prompt)], np.int64).reshape(1, -1))
+        ids = [_whole(_PROMPT, token) for token in prompt]
+        _add(asked, _PROMPT, np.array([ids], np.int64))
     for name, value in options.items():
         if name not in SamplingOptions.__annotations__:
             allowed = ", ".join(SamplingOptions.__annotations__)
@@ -133,13 +135,32 @@ def _add(asked: pb.ModelInferRequest, name: str, array: np.ndarray[Any, Any]) ->
 
 
 def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
+    if name in {"max_tokens", "top_k", "seed"}:
+        return np.array([_whole(name, value)], np.int64)
     try:
         if name == "stop":
             stops = [value] if isinstance(value, str) else value
             return np.array([stop.encode() for stop in stops], object)
-        return np.array([value], np.float32 if name in {"temperature", "top_p"} else np.int64)
+        return np.array([value], np.float32)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidArgument(f"{name}: {value!r:.80}: {error}", field=name) from error
+
+
+def _whole(name: str, value: Any) -> int:
+    """As INT64 carries it; of a seed the server reads the 64 bits as a number without a sign."""
+    try:
+        whole = operator.index(value)  # numpy's integers have one, no fraction has
+    except TypeError as error:
+        raise InvalidArgument(f"{name}: {value!r:.80} is no whole number", field=name) from error
+    if isinstance(value, bool):
+        raise InvalidArgument(f"{name}: {value} is no whole number", field=name)
+    low, end = -(2**63), 2**64 if name == "seed" else 2**63
+    if not low <= whole < end:
+        raise InvalidArgument(
+            f"{name}: a number of {whole.bit_length()} bits; allowed is {low} to {end - 1}",
+            field=name,
+        )
+    return whole - 2**64 if whole >= 2**63 else whole
 
 
 def _text(array: np.ndarray[Any, Any] | None) -> str:

@@ -167,10 +167,10 @@ class Stepper:
             buffer if alone else np.empty_like(buffer)
             for buffer, alone in zip(first, self._in_place, strict=True)
         )
+        tokens = np.zeros((capacity, 1), np.int64)
+        results = np.empty((capacity, self.width), np.float32)
         self._bindings: dict[tuple[int, int], Any] = {}  # by rows, and which buffers are read
-        self._buffers = (first, second)
-        self._tokens = np.zeros((capacity, 1), np.int64)
-        self._results = np.empty((capacity, self.width), np.float32)
+        self._buffers, self._tokens, self._results = (first, second), tokens, results
         self._capacity = capacity
 
     def _empty(self, rows: int) -> tuple[Array, ...]:

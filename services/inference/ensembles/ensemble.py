@@ -36,7 +36,14 @@ from wintergarden.errors import (
 class Resolve(Protocol):
     """Finds a composing model as it is served at that moment: `Repository.resolve`."""
 
-    def __call__(self, name: str, version: str = "", sequence: Hashable | None = None) -> Model: ...
+    def __call__(
+        self,
+        name: str,
+        version: str = "",
+        sequence: Hashable | None = None,
+        *,
+        is_start: bool = False,
+    ) -> Model: ...
 
 
 class Ensemble(Generic[R]):
@@ -112,9 +119,10 @@ class Ensemble(Generic[R]):
     def bind(self, index: int, sequence: SequenceControl | None) -> tuple[Model, Binding]:
         """The model of a step, as it is served now, for a flow."""
         step, bound = self.plan.steps[index], self._bindings[index]
-        goes_on = sequence is not None and not sequence.is_start
-        model = self._resolve(
-            step.model, step.version, sequence.id if sequence is not None and goes_on else None
+        model = (
+            self._resolve(step.model, step.version)
+            if sequence is None
+            else self._resolve(step.model, step.version, sequence.id, is_start=sequence.is_start)
         )
         if bound is None or bound[0]() is not model:
             bound = self._bindings[index] = ref(model), Binding.of(step, model.signature)

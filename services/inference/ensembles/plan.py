@@ -76,7 +76,8 @@ class EnsemblePlan:
         """Reads the configuration of an ensemble.
 
         Raises:
-            InvalidArgument: a tensor has no producer or several, or steps wait for each other.
+            InvalidArgument: a tensor has no producer or several, steps wait for each other, or
+                an output is an input that may be left out.
             Unsupported: a step names a namespace.
         """
         where = f"ensemble {config.name!r}"
@@ -104,6 +105,13 @@ class EnsemblePlan:
                 raise InvalidArgument(
                     f"{where}: tensor {tensor!r} is needed by {consumer}, and nothing produces it; "
                     f"there are {', '.join(map(repr, producers))}"
+                )
+        optional = {spec.name for spec in inputs if spec.is_optional}
+        for spec in outputs:
+            if spec.name in optional:
+                raise InvalidArgument(
+                    f"{where}: output {spec.name!r} is an optional input too, and there is nothing "
+                    "to answer where that is left out; make it required, or give one another name"
                 )
         position = {tensor: i for i, tensor in enumerate(producers)}
         steps = [

@@ -181,9 +181,13 @@ def _number(
         return default
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
         raise _invalid(name, f"{value!r:.80} is no number")
-    if not is_allowed(float(value)):
-        raise _invalid(name, f"{value:g}; allowed is {allowed}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more digits than a float has
+        number = math.inf
+    if not is_allowed(number):
+        raise _invalid(name, f"{number:g}; allowed is {allowed}")
+    return number
 
 
 def _text(name: str, value: Any) -> str:

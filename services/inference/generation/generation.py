@@ -15,6 +15,7 @@ from services.inference.scheduling.batching import R
 from services.inference.scheduling.scheduler import Array
 
 STOP, LENGTH = "stop", "length"
+_SHORT = 4_096  # characters
 
 
 class Generation(Generic[R]):
@@ -30,20 +31,15 @@ class Generation(Generic[R]):
 
     __slots__ = (
         "_asked", "_log_probabilities", "_pieces", "_prompt", "_texts", "_tokens", "_writer",
-        "chance", "count", "is_speaking", "joined_ns", "request", "token",
+        "chance", "count", "has_begun", "is_speaking", "joined_ns", "request", "token",
     )  # fmt: skip
 
     def __init__(self, request: R, asked: Asked, writer: Writer) -> None:
-        """A generation that has said nothing.
-
-        Raises:
-            InvalidArgument: the prompt is not one of the model's.
-            TooLarge: it is too long.
-        """
+        """A generation that has neither read nor said anything; `begin` must follow."""
         self.request = request
         self._asked = asked
         self._writer = writer
-        self._prompt = writer.prompt(asked)[::-1]  # the next is last
+        self._prompt: list[int] = []
         self._pieces = Pieces(asked.stops, is_stripped=writer.strips(asked))
         self.chance = Chance(asked.sampling.seed)
         self.joined_ns = 0
@@ -51,11 +47,27 @@ class Generation(Generic[R]):
         self._texts: list[str] = [writer.echo(asked)] if asked.is_echoed else []
         self._tokens: list[int] = []
         self._log_probabilities: list[float] = []
-        self.feed()
+        self.has_begun = False
 
     @property
     def sampling(self) -> Sampling:
         return self._asked.sampling
+
+    @property
+    def is_quickly_begun(self) -> bool:
+        """What it is given is short, or needs not be taken apart."""
+        return len(self._asked.text or "") <= _SHORT
+
+    def begin(self) -> None:
+        """Take the prompt apart, of which the next step is fed the first token.
+
+        Raises:
+            InvalidArgument: the prompt is not one of the model's.
+            TooLarge: it is too long.
+        """
+        self._prompt = self._writer.prompt(self._asked)[::-1]  # the next is last
+        self.has_begun = True
+        self.feed()
 
     def feed(self) -> None:
         """Go on to the prompt's next token."""

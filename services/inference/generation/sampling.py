@@ -78,13 +78,16 @@ class Choices:
         return tokens, log_probabilities(logits, tokens)
 
     def _draw(self, logits: Array, draws: Array) -> Array:
-        scaled = logits.astype(np.float64) / self._temperatures
+        # The largest is taken off first: divided by next to nothing, nothing overflows.
+        scaled = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):  # to -inf, for what is never drawn then
+            scaled /= self._temperatures
         width = scaled.shape[1]
         for row, k in enumerate(self._top_k):
             if 0 < k < width:
                 least = np.partition(scaled[row], width - k)[width - k]
                 scaled[row, scaled[row] < least] = -np.inf
-        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        weights = np.exp(scaled)
         if len(self._cut_off):
             weights[self._cut_off] = _nucleus(weights[self._cut_off], self._top_p[self._cut_off])
         sums = weights.cumsum(axis=1)

@@ -120,7 +120,11 @@ class Generator(Generic[R]):
         """Write what is asked for, as soon as there is a row for it."""
         for request in requests:
             try:
-                self._enqueue(Generation(request, asking.read(request.feeds), self._writer))
+                generation = Generation(request, asking.read(request.feeds), self._writer)
+                # Who brings requests may have those of other models too, which must not wait.
+                if generation.is_quickly_begun:
+                    generation.begin()
+                self._enqueue(generation)
             except WintergardenError as error:
                 is_full = isinstance(error, Overloaded)
                 self._refuse(request, error, Failure.REJECTED if is_full else Failure.OTHER)
@@ -141,12 +145,19 @@ class Generator(Generic[R]):
                     f"{self._writer.label}: {len(self._waiting)} texts wait already",
                     retry_after_s=_RETRY_AFTER_S,
                 )
-            self._waiting.append(generation)
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._work, name=f"{self._writer.label} writes", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()  # it looks for texts once the lock is free
+                except RuntimeError as error:
+                    raise Overloaded(
+                        f"{self._writer.label}: no thread to write with: {error}",
+                        retry_after_s=_RETRY_AFTER_S,
+                    ) from error
+                self._thread = thread
+            self._waiting.append(generation)
 
     def _work(self) -> None:
         if self._gives_way:
@@ -182,7 +193,8 @@ class Generator(Generic[R]):
             if not row.is_speaking:
                 row.feed()
         count, first_ns = len(rows), self._speak(speaking, logits, inferred)
-        self.generated.stepped(count - len(speaking), len(speaking), first_ns)
+        read = count - len(speaking) + len(first_ns)  # who speaks first has read its last
+        self.generated.stepped(read, len(speaking), first_ns)
         done = self._now_ns()
         compute_ns = (merged - started, inferred - merged, done - inferred)
         self.statistics.executed(0, count, 0, compute_ns)
@@ -236,7 +248,12 @@ class Generator(Generic[R]):
                 self._refuse(generation.request, _gone(), Failure.CANCELED)
                 continue
             try:
+                if not generation.has_begun:
+                    generation.begin()
                 self._stepper.join()
+            except WintergardenError as error:
+                self._refuse(generation.request, error, Failure.OTHER)
+                continue
             except MemoryError:
                 full = Overloaded(f"{self._writer.label}: no memory for one text more")
                 self._refuse(generation.request, full, Failure.REJECTED)

@@ -13,6 +13,8 @@ from wintergarden.store.manifest import GenerationInfo
 from wintergarden.text import PADDING, Vocabulary
 
 MAX_PROMPT = MAX_TOKENS
+MAX_TEXT = 4 * MAX_PROMPT
+"""Characters: what is certainly too long is not taken apart first."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,10 @@ class Writer:
             raise InvalidArgument(
                 f"{self.label}: the model has no vocabulary; give ids as {PROMPT}",
                 field=f"inputs.{TEXT}",
+            )
+        if len(text) > MAX_TEXT:
+            raise TooLarge(
+                f"{self.label}: a text of {len(text)} characters; allowed are {MAX_TEXT}"
             )
         ids = self.vocabulary.encode([text])[0]
         found: list[int] = ids[np.flatnonzero(ids != PADDING)].tolist()

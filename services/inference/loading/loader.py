@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -31,6 +32,8 @@ from services.inference.sources.source import VersionFiles
 from wintergarden.errors import InvalidArgument
 from wintergarden.runtime import TensorSpec, available_threads
 from wintergarden.wire.model_config_pb2 import ModelConfig
+
+_WHOLE = frozenset({f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)})
 
 _log = structlog.get_logger(__name__)
 
@@ -168,6 +171,7 @@ class Loader:
             tensors.outputs,
             is_rowwise=max_rows > 0,
             labels=_labels(full, tensors.outputs, files),
+            ranges=_ranges(tensors.inputs, files),
         )
         prepared = Prepared(full, opened, tensors, signature, files)
         times = at_low_priority(lambda: warm_up(prepared))
@@ -212,6 +216,16 @@ class Loader:
             _log.info("requests run alone", model=label, reason=matters)
             return 0
         return config.max_batch_size or self._options.max_batch_rows
+
+
+def _ranges(inputs: Sequence[TensorSpec], files: VersionFiles) -> dict[str, tuple[int, int]]:
+    """Of inputs of whole numbers, as the manifest tells them."""
+    told = {} if files.manifest is None else {t.name: t.value_range for t in files.manifest.inputs}
+    return {
+        spec.name: (math.ceil(found[0]), math.floor(found[1]))
+        for spec in inputs
+        if spec.datatype in _WHOLE and (found := told.get(spec.name)) is not None
+    }
 
 
 def _labels(

@@ -13,6 +13,7 @@ from wintergarden.wire import model_config_pb2 as pb
 
 # A batch on the caller's own thread may take this many times what one row may.
 _INLINE_BATCH = 4
+_LONGEST_DELAY_US = 3_600_000_000  # an hour; what a lock can wait for has a bound
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,20 @@ def make_plan(
     is_queued = config.HasField("dynamic_batching")
     resources, rate_priority = _resources(config.instance_group)
     inline_rows = _inline_rows(found, inline_run_s)
+    max_rows = max_rows if found.is_rowwise else 0  # 0: nothing to wait for others for
     return Plan(
         inputs=found.inputs,
-        max_rows=max_rows if found.is_rowwise else 0,
+        max_rows=max_rows,
         inline_rows=inline_rows,
         inline_limit_us=int(_INLINE_BATCH * inline_run_s * 1e6),
         threads=threads,
         gives_way=not inline_rows,
         max_waiting=max_waiting,
         oversized=_oversized(config),
-        preferred_rows=tuple(batching.preferred_batch_size),
-        max_queue_delay_us=batching.max_queue_delay_microseconds,
+        preferred_rows=tuple(batching.preferred_batch_size) if max_rows else (),
+        max_queue_delay_us=(
+            min(batching.max_queue_delay_microseconds, _LONGEST_DELAY_US) if max_rows else 0
+        ),
         preserves_order=batching.preserve_ordering,
         priority_levels=batching.priority_levels,
         default_priority=batching.default_priority_level,

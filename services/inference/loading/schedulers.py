@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from services.inference.loading.preparation import Prepared, names
 from services.inference.loading.view import view_of
 from services.inference.scheduling.caching import CachingScheduler
@@ -16,6 +18,8 @@ from services.inference.sequences.plan import SequencePlan
 from services.inference.sequences.scheduler import SequenceScheduler
 
 _INITIAL_STATE = "initial_state"
+
+_log = structlog.get_logger(__name__)
 
 
 def make_scheduler(prepared: Prepared, plan: Plan, server: ServerWide) -> Scheduler[Any]:
@@ -33,9 +37,17 @@ def make_scheduler(prepared: Prepared, plan: Plan, server: ServerWide) -> Schedu
     # Requests bring what clients see, which may be less than the graph could take.
     plan = replace(plan, inputs=names(tensors.inputs))
     engine: Engine[Any] = Engine(view, plan, prepared.signature.label, server)
-    if prepared.config.response_cache.enable and server.response_cache.max_bytes:
-        return CachingScheduler(engine, server.response_cache)
-    return engine
+    if not (prepared.config.response_cache.enable and server.response_cache.max_bytes):
+        return engine
+    if plan.preserves_order:
+        # A kept answer would overtake those that are still computed.
+        _log.warning(
+            "no answers are kept",
+            model=prepared.signature.label,
+            reason="response_cache cannot keep the order that preserve_ordering asks for",
+        )
+        return engine
+    return CachingScheduler(engine, server.response_cache)
 
 
 def _sequences(prepared: Prepared, plan: Plan, server: ServerWide) -> Scheduler[Any]:

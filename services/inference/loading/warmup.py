@@ -165,8 +165,17 @@ def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
 
 
 def _stranger(array: Array) -> Array:
-    """Another row: the values backwards, which suits tokens too; numbers in another range."""
-    return np.flip(array) * array.dtype.type(3) if array.dtype.kind == "f" else np.flip(array)
+    """Another row: the values backwards, which suits tokens too; numbers in another range.
+
+    Where that is no other row, zeros become ones, and everything else zero.
+    """
+    other = np.flip(array)
+    if array.dtype.kind == "f":
+        other = other * array.dtype.type(3)
+    if not np.array_equal(other, array):
+        return other
+    zero, one = (b"0", b"1") if array.dtype.kind == "O" else (0, 1)
+    return np.where(array == zero, one, zero).astype(array.dtype)
 
 
 def _agree(got: Array, expected: Array) -> bool:

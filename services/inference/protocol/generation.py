@@ -22,7 +22,7 @@ from wintergarden.wire import open_inference_pb2 as pb
 _POSITIONS = {spec.name: i for i, spec in enumerate(INPUTS)}
 _KINDS = {
     "BYTES": ("string_param",),
-    "INT64": ("int64_param", "uint64_param"),
+    "INT64": ("int64_param",),
     "FP32": ("double_param", "int64_param"),
 }
 
@@ -90,7 +90,7 @@ def _feed(name: str, parameter: pb.InferParameter) -> Array:
     if datatype == "BYTES":
         return np.array([value.encode()], object)
     if datatype == "INT64":
-        return np.array([min(value, 2**63 - 1)], np.int64)
+        return np.array([value], np.int64)
     return np.array([value], np.float64)  # as it was given
 
 

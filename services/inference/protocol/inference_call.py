@@ -66,7 +66,8 @@ class InferenceCall:
         return self._reply.is_cancelled
 
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
-        self._reply.respond(self.model.responses.write(self.id, self._asked, outputs))
+        written = self.model.responses.write(self.id, self._asked, outputs, caller=self._reply)
+        self._reply.respond(written)
 
     def refuse(self, error: Exception) -> None:
         if isinstance(error, Cancelled) and not self._reply.is_gone:

@@ -23,6 +23,9 @@ from wintergarden.wire.varint import varint
 
 _MAX_KEYS = 1024
 _MAX_ALIKE = 8
+# Of what precedes the values: parameters of outputs, and fields that nobody knows, may be of any
+# length, and what is remembered stays.
+_MAX_HEAD_BYTES = 4096
 # Tags of ModelInferRequest's fields `id` and `raw_input_contents`, as they are serialised.
 _ID = b"\x1a"
 _RAW = b"\x3a"
@@ -134,6 +137,8 @@ class KnownRequests:
         contents = request.raw_input_contents
         leads = [_RAW + varint(len(content)) for content in contents]
         end = sum(len(lead) + len(content) for lead, content in zip(leads, contents, strict=True))
+        if len(payload) - end > _MAX_HEAD_BYTES:
+            return
         head = payload[: len(payload) - end]
         start, beginning = b"", b""
         if request.id:

@@ -78,16 +78,13 @@ def read_options(parameters: Parameters) -> RequestOptions:
     return RequestOptions(priority, timeout_us, sequence, wants_empty_final)
 
 
-def continued_sequence(parameters: Parameters) -> int | str | None:
-    """The sequence that a request goes on with; None where it begins one or stands alone.
+def read_sequence(parameters: Parameters) -> SequenceControl | None:
+    """Where a request stands in its sequence; None where it stands alone.
 
     Raises:
         InvalidArgument: as `read_options`.
     """
-    if "sequence_id" not in parameters:
-        return None
-    sequence = read_options(parameters).sequence
-    return None if sequence is None or sequence.is_start else sequence.id
+    return read_options(parameters).sequence if "sequence_id" in parameters else None
 
 
 def read_place(parameters: Parameters) -> Place | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Protocol
 
 from services.inference.protocol.asked import Asked, Destination
 from services.inference.protocol.classification import classify
 from services.inference.protocol.request_parameters import Place, write_options, write_place
 from services.inference.scheduling.scheduler import Array
 from services.inference.signature import Signature
+from wintergarden.errors import Cancelled
 from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire import tensors
 from wintergarden.wire.varint import varint
@@ -21,6 +23,13 @@ _RAW = b"\x32"
 _IN_STREAM = b"\x12"
 # What lies otherwise in memory than on the wire, or is foreign to Python's buffers.
 _CONVERTED = ("BYTES", "BF16")
+
+
+class Caller(Protocol):
+    """Whoever waits for an answer; may have gone."""
+
+    @property
+    def is_cancelled(self) -> bool: ...
 
 
 class ResponseWriter:
@@ -47,6 +56,7 @@ class ResponseWriter:
         outputs: Sequence[Array],
         *,
         parameters: Mapping[str, bool | int | float | str] | None = None,
+        caller: Caller | None = None,
     ) -> bytes:
         """One answer to a request.
 
@@ -56,13 +66,15 @@ class ResponseWriter:
             outputs: the request's rows of every output of the model; none for the empty final
                 answer of a decoupled model.
             parameters: of the answer.
+            caller: who waits for it; one that has gone may use its shared memory for other things.
 
         Raises:
+            Cancelled: an output was to go into the shared memory of a caller that has gone.
             InvalidArgument: an output cannot take the form that was asked for.
             Overloaded: the memory that a client shares has no room.
         """
         if asked.forms or not outputs:
-            return self._write_with_care(request_id, asked, outputs, parameters)
+            return self._write_with_care(request_id, asked, outputs, parameters, caller)
         wanted = asked.outputs
         told = tuple(parameters.items()) if parameters else ()
         key = (wanted, told, *[output.shape for output in outputs])
@@ -109,6 +121,7 @@ class ResponseWriter:
         asked: Asked,
         outputs: Sequence[Array],
         parameters: Mapping[str, bool | int | float | str] | None,
+        caller: Caller | None,
     ) -> bytes:
         signature = self._signature
         response = pb.ModelInferResponse(
@@ -120,7 +133,7 @@ class ResponseWriter:
             datatype, shape, content = spec.datatype, array.shape, b""
             output = response.outputs.add(name=spec.name)
             if isinstance(form, Destination):
-                write_place(output.parameters, self._place(spec.name, form, array))
+                write_place(output.parameters, self._place(spec.name, form, array, caller))
             elif form:
                 has_rows = signature.is_rowwise or spec.shape[:1] == (-1,)
                 labels = signature.labels.get(spec.name, ())
@@ -134,7 +147,9 @@ class ResponseWriter:
             response.raw_output_contents.append(content)
         return bytes(response.SerializeToString())
 
-    def _place(self, name: str, destination: Destination, array: Array) -> Place:
+    def _place(
+        self, name: str, destination: Destination, array: Array, caller: Caller | None
+    ) -> Place:
         """Puts an output into shared memory and says where it is now."""
         place = destination.place
         content = tensors.encode(array)
@@ -145,6 +160,8 @@ class ResponseWriter:
                 "memory that the request gives it",
                 "output",
             )
+        if caller is not None and caller.is_cancelled:
+            raise Cancelled("the caller has gone; nothing is put into its shared memory")
         destination.region.write(place.offset, content)
         return place._replace(byte_size=len(content))
 

@@ -14,10 +14,11 @@ from services.inference.protocol.inference_call import InferenceCall
 from services.inference.protocol.known_requests import KnownRequests
 from services.inference.protocol.metadata import SERVICE
 from services.inference.protocol.mirror import mirror
-from services.inference.protocol.request_parameters import continued_sequence
+from services.inference.protocol.request_parameters import read_sequence
 from services.inference.protocol.shared_memory import Regions
 from services.inference.protocol.streaming import Stream, StreamedInference, StreamedRequest
 from services.inference.repository.repository import Model, Repository
+from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.statistics import Failure
 from services.inference.tracing.sampling import Tracing
 from wintergarden.errors import InvalidArgument, Unsupported, WintergardenError
@@ -97,14 +98,17 @@ class Servicer:
             kind, request_id, feeds = known
             model = self._repository.resolve(kind.name, kind.version)
             if model.signature is kind.signature:
+                _check_values(model, feeds)
                 return make(
                     reply, request_id, model, kind.asked, feeds, kind.rows, kind.form, arrived_ns
                 )
         request = parse(INFER, reply.payload)
-        model = self._repository.resolve(
-            request.model_name,
-            request.model_version,
-            continued_sequence(request.parameters) if request.parameters else None,
+        name, version = request.model_name, request.model_version
+        sequence = read_sequence(request.parameters) if request.parameters else None
+        model = (
+            self._repository.resolve(name, version)
+            if sequence is None
+            else self._repository.resolve(name, version, sequence.id, is_start=sequence.is_start)
         )
         signature = model.signature
         if model.generator is not None and asks_for_text(request):
@@ -115,6 +119,7 @@ class Servicer:
         except WintergardenError:
             model.scheduler.statistics.failed(Failure.OTHER)
             raise
+        _check_values(model, asked.feeds)
         self._known.remember(reply.payload, request, signature, asked)
         return make(reply, request.id, model, asked, asked.feeds, rows, form, arrived_ns)
 
@@ -136,13 +141,22 @@ class Servicer:
         return make(reply, request.id, generator, asked, asked.feeds, 1, None, arrived_ns)
 
     def _submit(self, model: Model, inferences: Sequence[InferenceCall]) -> None:
-        shadow = self._repository.shadow(model.name)
-        if shadow is not None:
-            mirror(inferences, shadow)
         if self._tracing.is_on:
             model.scheduler.submit(self._tracing.sample(model, inferences))
         else:
             model.scheduler.submit(inferences)
+        shadow = self._repository.shadow(model.name)
+        if shadow is not None:
+            mirror(inferences, shadow)
+
+
+def _check_values(model: Model, feeds: Sequence[Array | None]) -> None:
+    if model.signature.ranges:
+        try:
+            model.signature.check_values(feeds)
+        except InvalidArgument:
+            model.scheduler.statistics.failed(Failure.OTHER)
+            raise
 
 
 def _needs_stream(model: Model) -> Unsupported:

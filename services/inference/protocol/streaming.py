@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from services.inference.protocol.inference_call import InferenceCall
 from services.inference.protocol.responses import in_stream
 from services.inference.scheduling.scheduler import Array
-from wintergarden.errors import DeadlineExceeded
+from wintergarden.errors import DeadlineExceeded, Overloaded
 from wintergarden.service.errors import StatusError, status_of
 from wintergarden.service.transport import BidirectionalCall
 from wintergarden.wire import open_inference_pb2 as pb
 
 _ERRORS_AS_STATUS = ("triton_grpc_error", "true")
 FINAL_RESPONSE = "triton_final_response"
+_UNREAD = "the client has not read what the stream was sent so far; read it, or ask for less"
 
 
 class Stream:
@@ -66,6 +67,10 @@ class Stream:
     @property
     def is_cancelled(self) -> bool:
         return self._call.is_cancelled or self._has_failed
+
+    @property
+    def is_clogged(self) -> bool:
+        return self._call.is_clogged
 
     def send(self, response: bytes, *, is_final: bool) -> None:
         """A serialised ModelInferResponse."""
@@ -120,6 +125,15 @@ class StreamedRequest:
     def is_cancelled(self) -> bool:
         return self._stream.is_cancelled
 
+    @property
+    def is_answered(self) -> bool:
+        return self._is_answered
+
+    @property
+    def is_clogged(self) -> bool:
+        """The client reads less than it is sent."""
+        return self._stream.is_clogged
+
     def respond(self, payload: bytes, *, is_final: bool = True) -> None:
         if not self._is_answered:
             self._is_answered = is_final
@@ -143,8 +157,16 @@ class StreamedInference(InferenceCall):
     __slots__ = ()
     _reply: StreamedRequest
 
+    @property
+    def is_abandoned(self) -> bool:
+        return self._reply.is_cancelled or self._reply.is_answered
+
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
         if not self.model.is_decoupled:
+            # A text that is told token by token is given up where nobody reads it.
+            if not is_final and self._reply.is_clogged:
+                self._reply.fail(Overloaded(_UNREAD))
+                return
             self._send(outputs, is_final=is_final)
             return
         # Sending never waits: a run is shared, and a slow reader must not hold up the others. What
@@ -156,7 +178,9 @@ class StreamedInference(InferenceCall):
 
     def _send(self, outputs: Sequence[Array], *, is_final: bool) -> None:
         parameters = {FINAL_RESPONSE: is_final}
-        written = self.model.responses.write(self.id, self._asked, outputs, parameters=parameters)
+        written = self.model.responses.write(
+            self.id, self._asked, outputs, parameters=parameters, caller=self._reply
+        )
         self._reply.respond(written, is_final=is_final)
 
     def _send_end(self) -> None:

@@ -126,7 +126,7 @@ class ExplicitControl:
             for entry in self._repository.entries():
                 model = published.get(entry.name, _GONE)
                 if entry.state is State.UNAVAILABLE and entry.version not in model.versions:
-                    self._repository.remove(entry.name, entry.version)
+                    self._repository.remove(entry)
 
     def _run(self) -> None:
         self._try("look at the models", self.look)

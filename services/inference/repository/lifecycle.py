@@ -7,6 +7,7 @@ answers. Decides nothing: that is for the model controls.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic, sleep
 
 import structlog
@@ -56,10 +57,8 @@ class Lifecycle:
                 reason=reason,
                 exc_info=None if is_known else error,
             )
-        if entry is not None and entry.state is State.READY:
-            self._repository.put(
-                Entry(name, version, State.READY, reason, entry.model, entry.origin)
-            )
+        if entry is not None and entry.model is not None:  # it serves, or finishes what it has
+            self._repository.put(replace(entry, reason=reason))
         else:
             self._repository.put(Entry(name, version, State.UNAVAILABLE, reason, origin=origin))
 
@@ -74,7 +73,7 @@ class Lifecycle:
     def withdraw(self, entry: Entry) -> None:
         """No new requests from now on; those under way are finished."""
         if entry.model is None:
-            self._repository.remove(entry.name, entry.version)
+            self._repository.remove(entry)
         elif entry.state is State.READY:
             _log.info("model unloading", model=entry.name, version=entry.version)
             self._repository.put(
@@ -92,7 +91,7 @@ class Lifecycle:
         ]
         for entry in drained:
             _log.info("model unloaded", model=entry.name, version=entry.version)
-            self._repository.remove(entry.name, entry.version)
+            self._repository.remove(entry)
         return drained
 
 

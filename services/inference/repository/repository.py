@@ -6,7 +6,7 @@ Requests read it without a lock: every change builds new tables and puts them in
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -84,6 +84,12 @@ class Model:
         holds: Callable[[Hashable], bool] | None = getattr(self.scheduler, "holds", None)
         return holds is not None and holds(sequence)
 
+    def end(self, sequence: Hashable) -> None:
+        """End a sequence that is under way here, behind its requests that have come."""
+        end: Callable[[Hashable], None] | None = getattr(self.scheduler, "end", None)
+        if end is not None:
+            end(sequence)
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -109,7 +115,8 @@ class _Tables:
 
     Attributes:
         entries: the versions of a model, ascending.
-        ready: by name and version as requests write them; "" is the latest that is served.
+        ready: by name and version as requests write them; "" is the latest that is served, and
+            no shadow unless nothing else is.
         splits: by name; such a name has no "" in `ready`.
         shadows: by name.
     """
@@ -159,26 +166,39 @@ class Repository:
     def labels(self, name: str) -> Labels:
         return self._labels.get(name, _NO_LABELS)
 
-    def resolve(self, name: str, version: str = "", sequence: Hashable | None = None) -> Model:
+    def resolve(
+        self,
+        name: str,
+        version: str = "",
+        sequence: Hashable | None = None,
+        *,
+        is_start: bool = False,
+    ) -> Model:
         """The model version that answers a request.
 
         Args:
             name: of the model.
             version: a number, a label, or "" for whatever the split says, which without one is
                 the latest version that is served.
-            sequence: the id of the sequence that the request goes on with, if it does: a version
+            sequence: the id of the sequence that the request belongs to, if it does: a version
                 that holds it answers while it is not gone.
+            is_start: it begins the sequence: one of that id that is under way on another version
+                ends there, for requests that go on with it must find this one.
 
         Raises:
             InvalidArgument: the version is neither a number nor a label.
             NotFound: the store has no such model or version.
             Unavailable: it is not served now: still loading, unloading, or refused.
         """
-        if sequence is not None:
+        if sequence is not None and not is_start:
             return self._resolve_sequence(name, version, sequence)
         model = self._ready.get((name, version))
         if model is None:
-            return self._resolve_with_care(name, version, None)
+            model = self._resolve_with_care(name, version, None)
+        if sequence is not None:
+            for other in self._holders(name, self._number(name, version), sequence):
+                if other is not model:
+                    other.end(sequence)
         return model
 
     def shadow(self, name: str) -> Model | None:
@@ -197,9 +217,10 @@ class Repository:
                 self._entries = {**self._entries, (entry.name, entry.version): entry}
                 self._rebuild()
 
-    def remove(self, name: str, version: int) -> None:
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry, unless there is another one of its name and version by now."""
         with self._changing:
-            self._entries = {k: e for k, e in self._entries.items() if k != (name, version)}
+            self._entries = {k: e for k, e in self._entries.items() if e is not entry}
             self._rebuild()
 
     def relabel(self, name: str, labels: Labels) -> None:
@@ -226,21 +247,25 @@ class Repository:
             tables.entries.setdefault(entry.name, []).append(entry)
             if entry.state is State.READY and entry.model is not None:
                 tables.ready[entry.name, str(entry.version)] = entry.model
-                tables.ready[entry.name, ""] = entry.model
+                latest = (entry.name, "")
+                # A shadow answers clients only where there is nobody else.
+                if entry.version != self.labels(entry.name).shadow or latest not in tables.ready:
+                    tables.ready[latest] = entry.model
         for name, labels in self._labels.items():
             _apply(labels, name, tables)
         self._tables, self._ready = tables, tables.ready
 
     def _resolve_sequence(self, name: str, version: str, sequence: Hashable) -> Model:
-        number = self._number(name, version)
+        holders = self._holders(name, self._number(name, version), sequence)
+        served = next(holders, None) or self._ready.get((name, version))
+        return served or self._resolve_with_care(name, version, sequence)
+
+    def _holders(self, name: str, number: int | None, sequence: Hashable) -> Iterator[Model]:
+        """The versions of a model that keep a sequence, the latest first, then the replaced."""
         entries = [e for e in self.of(name) if number in (None, e.version)]
         models = [e.model for e in reversed(entries) if e.model is not None]
         replaced = (m for m in self._replaced if m.name == name and number in (None, m.version))
-        for model in (*models, *replaced):
-            if model.holds(sequence):
-                return model
-        served = self._ready.get((name, version))
-        return served or self._resolve_with_care(name, version, sequence)
+        return (model for model in (*models, *replaced) if model.holds(sequence))
 
     def _resolve_with_care(self, name: str, version: str, sequence: Hashable | None) -> Model:
         """The rare cases: a split, a version written in another way, and every error."""

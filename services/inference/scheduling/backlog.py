@@ -114,7 +114,8 @@ class Backlog(Generic[R]):
                     refused.append((request, self._full))
                 elif level.is_full:
                     refused.append((request, level.full))
-                elif share <= 0 or size > bytes_left:
+                elif share <= 0 or (size > bytes_left and len(self)):
+                    # One of any size may wait alone: refused now, it would be for ever.
                     refused.append((request, self._crowded))
                 else:
                     room -= 1
@@ -222,7 +223,7 @@ class Backlog(Generic[R]):
 
     def _rows_to_take(self, form: object) -> int:
         """How many rows the next batch of a form may have."""
-        if self._plan.preferred_rows:
+        if self._plan.max_rows and self._plan.preferred_rows:
             rows = self._rows(form)
             fitting = [size for size in self._plan.preferred_rows if size <= rows]
             if fitting:

@@ -20,7 +20,7 @@ from services.inference.scheduling.plan import Plan
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.scheduling.statistics import Failure, Statistics
-from wintergarden.errors import DeadlineExceeded, InvalidArgument, InvalidTensor
+from wintergarden.errors import Cancelled, DeadlineExceeded, InvalidArgument, InvalidTensor
 
 _log = structlog.get_logger(__name__)
 
@@ -173,6 +173,8 @@ class Engine(Generic[R]):
         """Run requests of one form and answer them; the nanoseconds that it took."""
         if not batch:
             return 0
+        if len(batch) > 1 and not self._max_rows:  # queued before it was known
+            return sum(self._run([request]) for request in batch)
         rows = sum(r.rows for r in batch)
         started = perf_counter_ns()
         try:
@@ -232,7 +234,8 @@ class Engine(Generic[R]):
                 answered += 1
             except Exception as error:
                 # One answer that cannot be sent must not cost the others theirs.
-                self._refuse(request, error, Failure.BACKEND)
+                has_gone = isinstance(error, Cancelled)
+                self._refuse(request, error, Failure.CANCELED if has_gone else Failure.BACKEND)
         return answered
 
     def _refuse_oversized(self, requests: Sequence[R]) -> Sequence[R]:

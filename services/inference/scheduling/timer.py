@@ -60,8 +60,9 @@ class Timer:
                 heapq.heapify(self._due)
             heapq.heappush(self._due, (due_ns, next(self._serial), alarm))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="timer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="timer", daemon=True)
+                thread.start()  # it may not, and then the next alarm tries
+                self._thread = thread
             elif self._due[0][0] == due_ns:
                 self._changed.notify()
 

@@ -138,11 +138,12 @@ class SequenceScheduler(Generic[R]):
             )
             outcome.refused.append((request, self._invalid(problem), Failure.OTHER))
             return
-        slot = self._slots.get(control.id)
+        is_full = self._is_full(control.id not in self._slots, outcome)
+        slot = self._slots.get(control.id)  # it may have been one that nobody waits for
         if slot is None and not control.is_start:
             outcome.refused.append((request, self._must_start(control.id), Failure.OTHER))
             return
-        if self._is_full(slot is None, outcome):
+        if is_full:
             full = Overloaded(f"model {self._model!r}: {self._waiting} requests wait already")
             outcome.refused.append((request, full, Failure.REJECTED))
             if slot is not None:
@@ -172,6 +173,7 @@ class SequenceScheduler(Generic[R]):
                 if request is not None and request.is_abandoned:
                     self._leave_gap(slot, i)
                     outcome.refused.append((request, _gone(), Failure.CANCELED))
+        self._slots.tidy()
         return self._waiting >= limit
 
     def _end_here(self, slot: Slot[R], outcome: _Outcome[R]) -> None:
@@ -280,6 +282,7 @@ class SequenceScheduler(Generic[R]):
                         f"{request.timeout_us} µs"
                     )
                     outcome.refused.append((request, late, Failure.REJECTED))
+            self._slots.tidy()
         self._carry_out(outcome)
 
     def _expire(self) -> None:
@@ -309,7 +312,7 @@ class SequenceScheduler(Generic[R]):
 
     def _carry_out(self, outcome: _Outcome[R]) -> None:
         for request, error, failure in outcome.refused:
-            self.statistics.failed(failure)
+            self.statistics.failed(failure, self._now_ns() - request.arrived_ns)
             request.refuse(error)
         if outcome.ready:
             hand_over((self._engine, step) for step in outcome.ready)

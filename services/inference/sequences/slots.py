@@ -61,6 +61,25 @@ class Slots(Generic[R]):
         self._candidates -= 1
         self._backlog.append(slot)
 
+    def tidy(self) -> None:
+        """Make of gaps side by side one; who waits for a place with nothing but gaps is gone.
+
+        A slot that waits for a place has no states, and so nothing that a gap could end.
+        """
+        for slot in list(self._slots.values()):
+            if None not in slot.queue:
+                continue
+            follows_gap = not slot.is_candidate
+            kept: deque[R | None] = deque()
+            for request in slot.queue:
+                if request is not None or not follows_gap:
+                    kept.append(request)
+                follows_gap = request is None
+            slot.queue = kept
+            if not kept and not slot.is_candidate:
+                del self._slots[slot.id]
+        self._backlog = deque(slot for slot in self._backlog if slot.queue)
+
     def release(self, slot: Slot[R]) -> None:
         """A candidate has ended; whoever comes with its id gets another slot."""
         del self._slots[slot.id]

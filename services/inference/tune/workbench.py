@@ -106,5 +106,7 @@ class Workbench:
         return [feed.repeat(self._rows, axis=0) for feed in feeds] if self.is_rowwise else feeds
 
 
-def _nowhere(name: str, version: str = "", sequence: object = None) -> Model:
+def _nowhere(
+    name: str, version: str = "", sequence: object = None, *, is_start: bool = False
+) -> Model:
     raise NotFound(f"model {name!r}: tune serves one model alone")

@@ -46,7 +46,9 @@ def fields(**changes: object) -> ManifestFields:
         "architecture": "hash",
         "task": "language-modelling",
         "inputs": (
-            TensorInfo(name="token", datatype="INT64", shape=(-1, 1)),
+            TensorInfo(
+                name="token", datatype="INT64", shape=(-1, 1), value_range=(0.0, WIDTH - 1.0)
+            ),
             TensorInfo(name="hash", datatype="INT64", shape=(-1, 1)),
             TensorInfo(name="count", datatype="FP32", shape=(-1, 3)),
         ),

@@ -12,6 +12,7 @@ import pytest
 
 from services.inference.generation.sampling import Sampling
 from tests.contract.open_inference import hash_writer
+from wintergarden.service.transport.grpcio_stream import GrpcioBidirectionalCall
 from wintergarden.store.manifest import GenerationInfo, VocabularyInfo
 from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire import tensors
@@ -194,6 +195,12 @@ def test_a_stop_ends_the_text_before_it(writer):
         (lambda: asking("a", seed=[1], parameters={"seed": 2}), "seed"),
         (lambda: asking("a", stop=np.array([""], object)), "stop"),
         (lambda: asking("a", sampling_parameters=np.array(['{"beams": 3}'], object)), "beams"),
+        (
+            lambda: asking(
+                "a", sampling_parameters=np.array([f'{{"temperature": 1{"0" * 400}}}'], object)
+            ),
+            "temperature",
+        ),
         (lambda: asking("a", sampling_parameters=np.array(["no"], object)), "sampling_parameters"),
         (lambda: asking("a", stream=[True]), "stream"),
         (lambda: asking("a", parameters={"sequence_id": 3}), "sequence_id"),
@@ -206,6 +213,54 @@ def test_what_is_wrong_is_named(writer, request_of, field):
         client.ModelInfer(request_of(), timeout=LIMIT_S)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in caught.value.details()
+
+
+def test_a_text_that_is_certainly_too_long_is_not_taken_apart(writer):
+    _, _, client = writer
+    for length in (70_000, 300_000):
+        with pytest.raises(grpc.RpcError) as caught:
+            client.ModelInfer(asking("a" * length), timeout=LIMIT_S)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert str(65_536 if length < 262_144 else 262_144) in caught.value.details()
+
+
+def test_tokens_of_prompts_are_counted(writer):
+    world, app, client = writer
+    generated = app.repository.resolve("writer").generator.scheduler.generated
+    before = generated.read()
+    answer = client.ModelInfer(asking("abc", seed=[1], max_tokens=[2]), timeout=LIMIT_S)
+    said = len(told(world, answer)[1])
+    # It is answered before it is counted.
+    world.eventually(lambda: generated.read().tokens - before.tokens == said, LIMIT_S)
+    assert generated.read().prompt_tokens - before.prompt_tokens == 4, "with the begin"
+
+
+def test_ids_that_the_model_has_not_are_refused_for_its_steps_too(writer):
+    world, _, client = writer
+    width = hash_writer.WIDTH
+    for token in (-1, width):
+        request = world.request("writer", {"token": np.array([[token]], np.int64)})
+        request.parameters["sequence_id"].int64_param = 78
+        request.parameters["sequence_start"].bool_param = True
+        with pytest.raises(grpc.RpcError) as caught:
+            client.ModelInfer(request, timeout=LIMIT_S)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"'token': value {token}, allowed are 0 to {width - 1}" in caught.value.details()
+
+
+def test_who_does_not_read_is_not_written_for(world, monkeypatch):
+    """What lies unread has a bound: texts beyond it are given up."""
+    is_clogged = property(lambda call: call._sent_bytes - call._written_bytes >= 100_000)
+    monkeypatch.setattr(GrpcioBidirectionalCall, "is_clogged", is_clogged)
+    publish(world, generation=ENDLESS)
+    app, client = world.serve()
+    generator = app.repository.resolve("writer").generator.scheduler
+    call = stream(client, *[asking("a", max_tokens=[65_536], request_id=str(i)) for i in range(4)])
+    next(call)
+    world.eventually(lambda: generator.active == 0 and generator._thread is None, LIMIT_S)
+    errors = {a.infer_response.id: a.error_message for a in call if a.error_message}
+    assert set(errors) == {"0", "1", "2", "3"}
+    assert all("has not read" in message for message in errors.values())
 
 
 def test_one_bad_request_of_a_stream_fails_alone(writer):

@@ -77,7 +77,7 @@ def test_clients_see_the_model_without_its_state(accumulator):
     assert [t.name for t in metadata.outputs] == ["y"]
 
 
-def test_many_clients_each_have_their_own_state(accumulator):
+def test_many_clients_each_have_their_own_state(world, accumulator):
     accumulator.publish(1, factor=3)
     _, client = accumulator.serve()
     wrong = []
@@ -99,9 +99,14 @@ def test_many_clients_each_have_their_own_state(accumulator):
     for thread in threads:
         thread.join(60)
     assert not wrong
-    statistics = client.ModelStatistics(pb.ModelStatisticsRequest(name="accumulator"))
-    (counts,) = statistics.model_stats
-    assert counts.inference_stats.success.count == 8 * 10 * 6
+
+    def counted():
+        statistics = client.ModelStatistics(pb.ModelStatisticsRequest(name="accumulator"))
+        return statistics.model_stats[0].inference_stats.success.count
+
+    # A request is answered before it is counted.
+    world.eventually(lambda: counted() == 8 * 10 * 6, 10)
+    assert counted() == 8 * 10 * 6
 
 
 def test_a_sequence_that_never_began_is_refused(accumulator):

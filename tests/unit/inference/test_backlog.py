@@ -360,3 +360,22 @@ def test_everyone_leaves_once_in_a_batch_of_their_form(orders, max_rows, levels,
     if keeps and not levels:
         in_order = [r.number for r in left if not r.is_abandoned]
         assert in_order == sorted(in_order)
+
+
+def test_one_of_any_size_waits_alone():
+    """Refused by an idle server, it would be for ever."""
+    server = ServerWide(room=Room(max_requests=800, max_bytes=8_000))
+    one = backlog_of(server=server)
+    assert fill(one, 3, rows=9_000) == 1
+    taken(one)
+    assert fill(one, 1, rows=9_000) == 1
+
+
+def test_a_delay_of_ages_is_waited_for_without_an_error():
+    backlog = backlog_of(max_rows=4, max_queue_delay_us=3_600_000_000)
+    backlog.put([Waiting()])
+    waiter = threading.Thread(target=backlog.wait, daemon=True)
+    waiter.start()
+    backlog.put([Waiting() for _ in range(3)])
+    waiter.join(10)
+    assert not waiter.is_alive()

@@ -511,3 +511,27 @@ def test_a_fault_of_the_engine_leaves_nobody_waiting():
     engine.submit([later])
     later.check()
     engine.close()
+
+
+class Mixing:
+    """Answers two requests with one row at first; then as if all were well."""
+
+    def __init__(self):
+        self.runs = []
+
+    def run(self, feeds, outputs=None):
+        x = feeds["x"]
+        self.runs.append(len(x))
+        time.sleep(0.02)
+        return [x[:1] if len(self.runs) == 1 else x * 2, x.sum(axis=1)]
+
+
+def test_what_mixes_rows_once_is_never_batched_again():
+    session = Mixing()
+    engine = engine_of(session, max_rows=8)
+    for _ in range(2):  # of the first, some may be in the queue when it shows
+        requests = [Asked() for _ in range(8)]
+        engine.submit(requests)
+        for request in requests:
+            request.check()
+    assert set(session.runs[-8:]) == {1}

@@ -105,7 +105,7 @@ class House:
     def __init__(self):
         self.models, self.sessions = {}, {}
 
-    def resolve(self, name, version="", sequence=None):
+    def resolve(self, name, version="", sequence=None, *, is_start=False):
         if name not in self.models:
             raise NotFound(f"no model {name!r}")
         return self.models[name]
@@ -471,6 +471,17 @@ def test_a_configuration_that_cannot_be(house, steps, outputs, complaint):
     with pytest.raises(InvalidArgument) as raised:
         Ensemble(EnsemblePlan.of(config(steps, outputs=outputs)), house.resolve)
     assert complaint in str(raised.value)
+
+
+def test_an_output_may_be_an_input_but_none_that_may_be_left_out(house):
+    house.add("double", lambda x: x * 2)
+    steps = ["double: x=a -> y=z"]
+    (request,) = submit(house.ensemble(steps, ("a", "w"), ("w", "z")), Asked([1], [7]))
+    assert request.values == [[7], [2]]
+    made = config(steps, ("a", "w"), ("w", "z"))
+    made.input[1].optional = True
+    with pytest.raises(InvalidArgument, match="output 'w' is an optional input too"):
+        EnsemblePlan.of(made)
 
 
 def test_an_unknown_model_and_a_namespace_are_refused(house):

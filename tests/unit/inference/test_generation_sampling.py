@@ -95,3 +95,10 @@ def test_log_probabilities_of_large_logits_are_finite():
     logits = np.array([[1e4, 0, -1e4], [-np.inf, 3, 3]], np.float32)
     found = log_probabilities(logits, np.array([1, 2]))
     np.testing.assert_allclose(found, [-1e4, -np.log(2)], rtol=1e-6)
+
+
+def test_the_least_temperature_is_as_cold_as_none():
+    logits = np.array([[1.0, 3.0, 2.0]], np.float32)
+    for temperature in (0.0, 5e-324, 1e-308, 1e-4):
+        tokens, _ = Choices([Sampling(temperature=temperature)]).choose(logits, [0.9])
+        assert tokens.tolist() == [1]

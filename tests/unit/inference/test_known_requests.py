@@ -13,6 +13,7 @@ from wintergarden.errors import WintergardenError
 from wintergarden.runtime import TensorSpec
 from wintergarden.wire import open_inference_pb2 as pb
 from wintergarden.wire import tensors
+from wintergarden.wire.varint import varint
 
 
 def signature_of(*inputs, is_rowwise=True):
@@ -211,6 +212,27 @@ def test_kinds_without_end_take_no_room_without_end():
         learn(known, message({"x": values}).SerializeToString(), ONE)
     assert len(known._kinds) <= 1024
     assert max(map(len, known._kinds.values())) <= 8
+
+
+@pytest.mark.parametrize("unknown", ["parameter", "field"])
+def test_a_long_beginning_is_not_remembered(unknown):
+    def payload(length):
+        request = message({"x": np.zeros((1, 2), np.float32)}, outputs=["y"])
+        contents = pb.ModelInferRequest(raw_input_contents=request.raw_input_contents)
+        if unknown == "parameter":
+            request.outputs[0].parameters["note"].string_param = "a" * length
+            return request.SerializeToString()
+        request.ClearField("raw_input_contents")
+        field = b"\xfa\x3e" + varint(length) + bytes(length)
+        return request.SerializeToString() + field + contents.SerializeToString()
+
+    known = KnownRequests()
+    learn(known, payload(100), ONE)
+    assert check(known, payload(100), ONE)
+    for length in range(4096, 4096 + 40):
+        learn(known, payload(length), ONE)
+        assert known.find(payload(length)) is None
+    assert sum(map(len, known._kinds.values())) == 1
 
 
 @pytest.mark.parametrize("payload", [b"", b"\n", b"\n\x05m", b"\xff" * 9])

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx.parser
 import pytest
+from structlog.testing import capture_logs
 
 from services.inference.loading.loader import Loader, LoaderOptions
 from services.inference.repository.repository import Repository
@@ -307,6 +308,21 @@ def test_a_cached_model_answers_again_without_a_run(store):
     for _ in range(3):
         np.testing.assert_array_equal(infer(model, X)[0], 2 * X)
     assert model.scheduler.statistics.read().executions == 1
+
+
+def test_answers_that_are_to_keep_their_order_are_not_cached(store):
+    version = publish(store, DOUBLING, 2 * X)
+    text = b"response_cache { enable: true } dynamic_batching { preserve_ordering: true }"
+    store.write_configuration("m", text)
+    server = ServerWide(response_cache=ResponseCache(2**20))
+    loader = Loader(LoaderOptions(device="cpu"), Repository().resolve, server)
+    source = StoreSource(store)
+    with capture_logs() as logs:
+        model = loader.load("m", version, source.files("m", version), source.configuration("m"))
+    assert any("preserve_ordering" in entry.get("reason", "") for entry in logs)
+    for _ in range(3):
+        np.testing.assert_array_equal(infer(model, X)[0], 2 * X)
+    assert model.scheduler.statistics.read().executions == 3
 
 
 def test_a_long_graph_is_read_from_a_file_without_a_name(store, monkeypatch):

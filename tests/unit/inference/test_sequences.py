@@ -755,3 +755,53 @@ def test_a_model_that_is_dropped_leaves_memory_at_once(session_of):
         assert [ref() for ref in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_sequences_that_nobody_waits_for_any_more_leave_nothing(world):
+    w = world(max_candidates=1, max_waiting=8, max_idle_s=3600.0)
+    assert w.ask(1, 1, start=True).y == 1  # has the only place
+
+    def give_up(sequence_id, *, by_timeout):
+        request = Asked(1, sequence_id, start=True, timeout_us=1000 if by_timeout else 0)
+        request.arrived_ns = w.clock.now_ns
+        w.scheduler.submit([request])
+        request.is_abandoned = not by_timeout
+        w.clock.forward(0.02)
+        return request
+
+    late = [give_up(100 + i, by_timeout=True) for i in range(50)]
+    assert all(isinstance(request.result, DeadlineExceeded) for request in late)
+    for i in range(50):
+        give_up(200 + i, by_timeout=False)
+    assert len(w.scheduler._slots) <= 1 + 8
+    w.ask(0, 1, end=True)
+    for request in [w.ask(i, i, start=True, end=True) for i in (7, 300)]:
+        assert request.done.wait(30)
+    assert w.scheduler.waiting == 0
+
+
+def test_gaps_in_the_queue_of_one_sequence_are_one(world):
+    w = world(inline_rows=0)
+    w.session.opened.clear()
+    first = w.ask(1, 5, start=True)
+    for _ in range(50):
+        late = Asked(1, 5, start=True, timeout_us=1000)
+        late.arrived_ns = w.clock.now_ns
+        w.scheduler.submit([late])
+        w.clock.forward(0.01)
+        assert isinstance(late.result, DeadlineExceeded)
+    assert len(w.scheduler._slots.get(5).queue) == 1
+    orphan = w.ask(1, 5)
+    w.session.opened.set()
+    assert first.y == 1
+    assert isinstance(orphan.result, InvalidArgument), "the sequence has ended at the gap"
+
+
+def test_the_time_that_was_waited_in_vain_is_counted(world):
+    w = world(max_candidates=1, max_idle_s=3600.0)
+    w.ask(1, 1, start=True)
+    late = Asked(1, 2, start=True, timeout_us=50_000)
+    late.arrived_ns = w.clock.now_ns
+    w.scheduler.submit([late])
+    w.clock.forward(0.06)
+    assert w.scheduler.statistics.read().failed_ns == 60_000_000

@@ -33,6 +33,9 @@ class Scheduler:
     def submit(self, requests):
         raise AssertionError
 
+    def end(self, sequence):
+        self.sequences.discard(sequence)
+
     def close(self):
         self.is_closed = True
 
@@ -114,6 +117,19 @@ def test_a_shadow_answers_beside_the_others():
     assert repository.shadow("m") is None
 
 
+def test_a_shadow_answers_nobody_while_there_is_another():
+    repository = served(4, 5)
+    repository.relabel("m", Labels(labels={"next": 5}, shadow=5))
+    assert repository.shadow("m").version == 5
+    assert repository.resolve("m").version == repository.resolve("m", "-1").version == 4
+    assert repository.resolve("m", "5").version == repository.resolve("m", "next").version == 5
+    repository.remove(repository.get("m", 4))
+    assert repository.resolve("m").version == 5
+    repository = served(4, 5)
+    repository.relabel("m", Labels(shadow=4))
+    assert repository.resolve("m").version == 5
+
+
 def test_a_sequence_under_way_finishes_where_it_began():
     repository = served(1)
     old = repository.resolve("m")
@@ -179,3 +195,47 @@ def test_shares_need_not_sum_to_one():
     split = Split(["a", "b"], [3, 1])
     counts = Counter(split.choose() for _ in range(4000))
     assert 850 < counts["b"] < 1150
+
+
+def test_a_sequence_that_begins_anew_elsewhere_has_ended_where_it_was():
+    """Else the requests that go on with it would find the old states."""
+    repository = served(1, 2)
+    old, new = repository.resolve("m", "1"), repository.resolve("m", "2")
+    for scheduler in (old.scheduler, new.scheduler):
+        scheduler.sequences |= {5, 6}
+    repository.relabel("m", Labels(labels={"a": 1}, split={"a": 1.0}))
+    assert repository.resolve("m", "", 5, is_start=True) is old
+    assert (old.scheduler.sequences, new.scheduler.sequences) == ({5, 6}, {6})
+    assert repository.resolve("m", "", 5) is old
+    assert repository.resolve("m", "2", 6, is_start=True) is new
+    assert 6 in old.scheduler.sequences, "a version by its number has sequences of its own"
+
+
+def test_a_sequence_begins_anew_on_what_replaced_its_version():
+    repository = served(1)
+    old = repository.resolve("m")
+    old.scheduler.sequences.add(5)
+    Lifecycle(repository).serve([model("m", 1)], "again")
+    new = repository.resolve("m", "1", 5, is_start=True)
+    assert new is not old
+    assert not old.holds(5)
+    assert repository.resolve("m", "1", 5) is new
+
+
+def test_a_failed_load_leaves_those_alone_that_finish():
+    repository = served(1)
+    lifecycle = Lifecycle(repository)
+    old = repository.resolve("m")
+    old.scheduler.sequences.add(5)
+    lifecycle.withdraw(repository.get("m", 1))
+    lifecycle.fail("m", 1, DataLoss("a hole"), "new")
+    assert repository.resolve("m", "", 5) is old
+    assert repository.get("m", 1).state is State.UNLOADING
+
+
+def test_only_the_very_entry_is_removed():
+    repository = served(1)
+    entry = repository.get("m", 1)
+    Lifecycle(repository).serve([model("m", 1)], "again")
+    repository.remove(entry)
+    assert repository.get("m", 1) is not None

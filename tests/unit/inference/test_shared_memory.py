@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from services.inference.protocol.shared_memory import Regions
 from services.inference.signature import Signature
 from wintergarden.errors import (
     AlreadyExists,
+    Cancelled,
     InvalidArgument,
     NotFound,
     TooLarge,
@@ -110,6 +112,18 @@ def test_an_output_that_does_not_fit_is_refused_and_written_nowhere(
     with pytest.raises(InvalidArgument, match="output 'y': 16 bytes do not fit into the 15 bytes"):
         responses.ResponseWriter(SIGNATURE).write("", asked, [X, np.array([], object)])
     assert shared.read_bytes() == bytes(64)
+
+
+def test_nothing_is_written_for_a_caller_that_has_gone(regions: Regions, shared: Path) -> None:
+    made = request()
+    place(made.outputs.add(name="y").parameters, "r", 16)
+    asked = codec.read(made, SIGNATURE, regions)
+    writer, outputs = responses.ResponseWriter(SIGNATURE), [X, np.array([], object)]
+    with pytest.raises(Cancelled):
+        writer.write("", asked, outputs, caller=SimpleNamespace(is_cancelled=True))
+    assert shared.read_bytes() == bytes(64)
+    assert writer.write("", asked, outputs, caller=SimpleNamespace(is_cancelled=False))
+    assert shared.read_bytes()[8:24] == X.tobytes()
 
 
 def test_a_region_in_use_outlives_its_name_and_its_object(regions: Regions, shared: Path) -> None:

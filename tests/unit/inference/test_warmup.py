@@ -14,6 +14,11 @@ NORMALISED_OVER_THE_BATCH = """g (float[n, 3] x) => (float[n, 3] y)
 TIME_FIRST = "g (float[t, 3] x) => (float[t, 3] y) <int64 axis = {0}> { y = CumSum(x, axis) }"
 QUANTISED_TOGETHER = """g (float[n, 3] x) => (float[n, 3] y)
     { q, s, z = DynamicQuantizeLinear(x) y = DequantizeLinear(q, s, z) }"""
+ONE_NUMBER = """g (int64[n, 1] x) => (int64[n, 1] y)
+    { m = ReduceMax<axes = [0]>(x) y = Sub(x, m) }"""
+THREE_NUMBERS = ONE_NUMBER.replace("1]", "3]")
+TEXTS = """g (string[n, 3] x) => (float[n, 3] y)
+    { c = Cast<to = 1>(x) m = ReduceMean<axes = [0]>(c) y = Sub(c, m) }"""
 REDUCED = "g (float[n, 3] x) => (float[1, 3] y) { y = ReduceSum<keepdims = 1>(x, a) }"
 FIXED = "g (float[2, 3] x) => (float[2, 3] y) { y = Relu(x) }"
 COUNTING = "g (float[n, 3] x) => (int64[k] y) { y = Size(x) }"
@@ -29,7 +34,18 @@ def test_rows_that_are_independent_may_share_a_run(session_of, graph):
     assert company(session_of(graph)) == ""
 
 
-@pytest.mark.parametrize("graph", [NORMALISED_OVER_THE_BATCH, TIME_FIRST, QUANTISED_TOGETHER])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        NORMALISED_OVER_THE_BATCH,
+        TIME_FIRST,
+        QUANTISED_TOGETHER,
+        # Examples that read the same backwards.
+        ONE_NUMBER,
+        THREE_NUMBERS,
+        TEXTS,
+    ],
+)
 def test_rows_that_see_one_another_may_not(session_of, graph):
     assert "depends on the other rows" in company(session_of(graph))
 

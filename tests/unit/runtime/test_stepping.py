@@ -161,3 +161,19 @@ def test_a_step_that_fails_leaves_the_states_as_they_were(session):
 def test_a_graph_that_is_no_step_is_refused(graph, states, problem):
     with pytest.raises(InvalidArgument, match=problem):
         stepper_of(session_of(graph), states)
+
+
+def test_rows_keep_their_states_where_there_is_no_memory_for_more(session, monkeypatch):
+    stepper = stepper_of(session)
+    stepper.join()
+    stepper.step(np.array([5]))
+
+    def no_memory(*_args, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr("wintergarden.runtime.stepping.np.zeros", no_memory)
+    with pytest.raises(MemoryError):
+        stepper.join()
+    monkeypatch.undo()
+    assert stepper.step(np.array([3]))[:, 0] == [18.0]
+    assert stepper.join() == 1

@@ -94,3 +94,38 @@ def test_it_comes_back_from_a_manifest() -> None:
 def test_counting_learns_no_byte_pairs() -> None:
     with pytest.raises(InvalidArgument, match="learnt by the trainer"):
         Vocabulary.build(TEXTS, "byte-pair", 300)
+
+
+@given(st.text(alphabet="abcé", max_size=300))
+def test_long_chunks_are_taken_apart_alike(text: str) -> None:
+    """The pair learnt first everywhere, then the next: what the merges mean, however slow."""
+    tokens, merges = learnt()
+    del tokens
+    expected = [character for character in BytePairs(()).split(text)]
+    for merge in merges:
+        left, right = merge.split(" ")
+        place = 0
+        while place < len(expected) - 1:
+            if expected[place : place + 2] == [left, right]:
+                expected[place : place + 2] = [left + right]
+            place += 1
+    assert BytePairs(merges).split(text) == expected
+
+
+def test_a_text_without_spaces_takes_no_longer_than_others() -> None:
+    _, merges = learnt()
+    pairs = BytePairs(merges)
+    counted = []
+
+    class Counting(dict):  # type: ignore[type-arg]
+        def get(self, *arguments):  # type: ignore[no-untyped-def]
+            counted.append(1)
+            return super().get(*arguments)
+
+    pairs._ranks = Counting(pairs._ranks)
+    looked = []
+    for length in (1_000, 10_000):
+        counted.clear()
+        pairs.split("thecatsat" * (length // 9))
+        looked.append(len(counted))
+    assert looked[1] < 12 * looked[0], "ten times the text, ten times the work"

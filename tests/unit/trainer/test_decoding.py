@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from trainer.decoding import reference
+from trainer.decoding import compose, reference
 from trainer.decoding.compose import (
     LENGTHS,
     LOG_PROBABILITIES,
@@ -29,7 +29,7 @@ from trainer.decoding.compose import (
     compose_translator,
     compose_writer,
 )
-from trainer.decoding.network import Marks, State
+from trainer.decoding.network import MAX_WRITTEN, Marks, State
 from trainer.decoding.nodes import Nodes, finish
 from trainer.decoding.parts import ATTENTION, Parts
 from trainer.decoding.randomness import seed_words, uniform, uniform_numbers
@@ -290,13 +290,70 @@ def test_texts_go_on_as_in_the_loop(
     prompts: list[list[int]], sampling: Sampling, marks: Marks
 ) -> None:
     """Prompts of different lengths, one of them perhaps empty, and every way to draw."""
-    prompt = np.zeros((len(prompts), max(1, *map(len, prompts))), np.int64)
+    prompt = np.zeros((len(prompts), max(map(len, prompts))), np.int64)
     for row, own in zip(prompt, prompts, strict=True):
         row[: len(own)] = own
-    if marks.begin is None and not all(prompts):
-        return  # a text that begins with nothing has nothing to be read
     said = reference.write(Alone(toy(1)), torch.from_numpy(prompt), marks, sampling)
     assert_same(answers(writing(1, marks), prompt=prompt, **fed(sampling)), said)
+
+
+def assert_written(
+    sampling: Sampling, prompt: list[int], as_by: Sampling, read: list[int], marks: Marks = MARKS
+) -> None:
+    """Graph and loop go on with a prompt as they do, told so, with what is to be read of it."""
+    rows, wanted = np.array([prompt], np.int64), np.array([read], np.int64)
+    said = reference.write(Alone(toy(0)), torch.from_numpy(wanted), marks, as_by)
+    assert_same(answers(writing(0, marks), prompt=rows, **fed(sampling)), said)
+    again = reference.write(Alone(toy(0)), torch.from_numpy(rows), marks, sampling)
+    assert again.tokens.tolist() == said.tokens.tolist()
+
+
+@pytest.mark.parametrize("marks", [MARKS, Marks(None, 3)])
+@pytest.mark.parametrize(
+    ("prompt", "read"),
+    [
+        ([4, 0, 5], [4]), ([0, 0, 4, 5], [0]), ([4, 5, 0, 0, 6], [4, 5]), ([0], []), ([], [0]),
+    ],
+)  # fmt: skip
+def test_a_prompt_ends_where_padding_begins(
+    prompt: list[int], read: list[int], marks: Marks
+) -> None:
+    drawn = Sampling(8, temperature=1.0, seed=3)
+    assert_written(drawn, prompt, drawn, read, marks)
+
+
+@pytest.mark.parametrize(
+    ("asked", "most"),
+    [(0, 1), (-5, 1), (-(2**63), 1), (10**9, MAX_WRITTEN), (2**63 - 1, MAX_WRITTEN)],
+)
+def test_what_is_asked_for_is_within_bounds(asked: int, most: int) -> None:
+    """The text ends early: of the largest numbers, nothing overflows."""
+    prompt = [4, 5, 6, 4, 5]
+    assert_written(Sampling(asked, seed=3), prompt, Sampling(most, seed=3), prompt)
+
+
+def test_a_text_without_an_end_ends_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (compose, reference):
+        monkeypatch.setattr(module, "MAX_WRITTEN", 20)
+    marks, sampling = Marks(2, None), Sampling(10**9)
+    model = compose_writer(parts(toy(1), is_alone=True), marks)
+    session = open_session(model.SerializeToString(), CPU)
+    prompt = np.array([[4, 5], [6, 0]])
+    got = answers(session, prompt=prompt, **fed(sampling))
+    assert got[LENGTHS].tolist() == [20, 20]
+    assert_same(got, reference.write(Alone(toy(1)), torch.from_numpy(prompt), marks, sampling))
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(8, temperature=np.nan, seed=1),
+        Sampling(8, temperature=1.0, top_p=np.nan, seed=1),
+        Sampling(8, temperature=np.nan, top_p=np.nan, top_k=2, seed=1),
+    ],
+)
+def test_what_is_no_number_takes_the_likeliest_token(sampling: Sampling) -> None:
+    assert_written(sampling, [4, 5], Sampling(8), [4, 5])
 
 
 def fed(sampling: Sampling) -> dict[str, np.ndarray]:

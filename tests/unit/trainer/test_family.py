@@ -23,6 +23,7 @@ from trainer.export.release import Release
 from trainer.export.sequence_parity import prompt_feeds, run
 from trainer.recipes.trained import Trained, prepare
 from trainer.zoo.registry import find
+from trainer.zoo.vocabularies import source_vocabulary, target_vocabulary
 from wintergarden.errors import Cancelled
 from wintergarden.runtime import RuntimeOptions, Session, open_session
 from wintergarden.store import open_store
@@ -120,6 +121,22 @@ def test_a_family_is_proved_and_says_what_it_is(name: str) -> None:
             assert [info.datatype for info in told] == [tensor.datatype for tensor in spec]
             assert [len(info.shape) for info in told] == [len(tensor.shape) for tensor in spec]
     assert (made[-1].fields.target_vocabulary is None) == (name == "char_transformer")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_manifest_says_which_numbers_are_allowed(name: str) -> None:
+    info = untrained(name).dataset.info
+    written = (source_vocabulary if name == "char_transformer" else target_vocabulary)(info)
+    ids = (0.0, float(written.size - 1))
+    allowed = dict.fromkeys(("prefix", "prompt", "token", "tokens"), ids)
+    allowed["max_tokens"] = (1.0, 65_536.0)
+    allowed["image"] = (0.0, 1.0)
+    if name != "show_attend_tell":
+        allowed["source"] = (0.0, float(source_vocabulary(info).size - 1))
+    for release in releases(name):
+        told = {given.name: given.value_range for given in release.fields.inputs}
+        assert told == {given: allowed.get(given) for given in told}
+        assert set(told) & set(allowed)
 
 
 @pytest.mark.parametrize("name", FAMILIES[:-1])

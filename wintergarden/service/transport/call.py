@@ -100,6 +100,11 @@ class BidirectionalCall(CallContext):
     def send(self, payload: bytes) -> None:
         """Send one message, after those before it; never waits, ignored once nobody reads."""
 
+    @property
+    @abstractmethod
+    def is_clogged(self) -> bool:
+        """As many bytes as may be sent are unread: who goes on sending fills the memory."""
+
     @abstractmethod
     def wait_writable(self) -> None:
         """Wait until the client has read enough; for handlers with many answers to a message.

@@ -90,6 +90,10 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
         self._outgoing.append(payload)
         self._wake_writer()
 
+    @property
+    def is_clogged(self) -> bool:
+        return self._sent_bytes - self._written_bytes >= self._max_bytes
+
     def wait_writable(self) -> None:
         if not self._wait_until_writable():
             raise Cancelled("the client has gone")
@@ -124,10 +128,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
             self._writable.notify_all()
 
     def _is_writable(self) -> bool:
-        return (
-            len(self._outgoing) < self._max_messages
-            and self._sent_bytes - self._written_bytes < self._max_bytes
-        )
+        return len(self._outgoing) < self._max_messages and not self.is_clogged
 
     def _wait_until_writable(self) -> bool:
         """False once there is nobody to write to."""
