@@ -131,7 +131,13 @@ class Children:
             )
             if self._stopping.wait(child.pause_s):
                 return
-            self._spawn(child, is_late=True)
+            try:
+                self._spawn(child, is_late=True)
+            except OSError as error:  # no memory for it or too many processes, at the moment
+                # The one before is still dead, so that the loop goes on to the next, longer pause.
+                _log.warning(
+                    "a process could not be started", process=child.number, reason=str(error)
+                )
 
     def _signal(self, child: _Child, number: int) -> None:
         if child.process is not None and child.process.poll() is None:

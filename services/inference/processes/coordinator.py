@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 
 import structlog
 
@@ -13,6 +12,7 @@ from services.inference.processes import combine, paths
 from services.inference.processes.desired_state import (
     CHANGES,
     LOAD,
+    MODEL_CHANGES,
     UNLOAD,
     DesiredState,
     unload_request,
@@ -25,8 +25,12 @@ from services.inference.protocol.metadata import SERVICE
 from services.inference.sources.source import Source
 from wintergarden.errors import Unavailable
 from wintergarden.service.errors import StatusError
-from wintergarden.service.transport import Call, Route
+from wintergarden.service.transport import Call, Route, parse
+from wintergarden.service.transport.dispatch import guarded
+from wintergarden.service.transport.route import Handler
+from wintergarden.service.transport.workers import Workers
 from wintergarden.wire import open_inference_pb2 as pb
+from wintergarden.wire.pool import methods
 
 SERVER_READY = f"/{SERVICE}/ServerReady"
 MODEL_READY = f"/{SERVICE}/ModelReady"
@@ -37,6 +41,8 @@ STATISTICS = f"/{SERVICE}/ModelStatistics"
 HANDED_ON = (*CHANGES, SERVER_READY, MODEL_READY, INDEX, STATISTICS)
 
 _QUESTION_S = 10.0
+_QUESTIONS = 64  # at a time; of more, `Members` would not ask anybody
+_REPOSITORY_INDEX = methods(SERVICE)["RepositoryIndex"]
 
 _log = structlog.get_logger(__name__)
 
@@ -75,15 +81,23 @@ class Coordinator:
         # its parts. Regions and settings wait for no model.
         self._models = threading.Lock()
         self._others = threading.Lock()
+        # What clients ask for never waits on the server's workers, so that what the processes
+        # themselves ask always finds one: the change that all others wait for does not end
+        # without a LOOK or a MEET. More workers would not do: a client that gives up frees its
+        # place in a child, while its call waits on here.
+        self._model_changes = Workers("model-changes", 1)  # a second would wait for the lock
+        self._other_changes = Workers("other-changes", 1)
+        self._questions = Workers("questions", _QUESTIONS)
 
     def routes(self) -> list[Route]:
-        changes = [Route(path, self._change) for path in CHANGES]
+        models, others, questions = self._model_changes, self._other_changes, self._questions
         return [
-            *changes,
-            Route(SERVER_READY, self._server_ready),
-            Route(MODEL_READY, self._model_ready),
-            Route(INDEX, self._index),
-            Route(STATISTICS, self._statistics),
+            *(_apart(models, path, self._change) for path in MODEL_CHANGES),
+            *(_apart(others, path, self._change) for path in CHANGES if path not in MODEL_CHANGES),
+            _apart(questions, SERVER_READY, self._server_ready),
+            _apart(questions, MODEL_READY, self._model_ready),
+            _apart(questions, INDEX, self._index),
+            _apart(questions, STATISTICS, self._statistics),
             Route(paths.MEET, self._meet),
             Route(paths.COMPLETE, self._complete),
             *self._catalogue.routes(),
@@ -91,7 +105,7 @@ class Coordinator:
 
     def _change(self, call: Call) -> None:
         path, payload = call.method, call.payload
-        with self._models if path in (LOAD, UNLOAD) else self._others:
+        with self._models if path in MODEL_CHANGES else self._others:
             if path == LOAD:
                 self._catalogue.look_again()
             outcomes = self.members.ask(path, payload)
@@ -133,6 +147,8 @@ class Coordinator:
         """Let go of whoever waits to begin."""
         self._has_begun.set()
         self.members.close()
+        for workers in (self._model_changes, self._other_changes, self._questions):
+            workers.stop()  # what comes yet is answered by the end of the server
 
     def _server_ready(self, call: Call) -> None:
         answers = []
@@ -150,7 +166,7 @@ class Coordinator:
         )
 
     def _index(self, call: Call) -> None:
-        request = pb.RepositoryIndexRequest.FromString(call.payload)
+        request = parse(_REPOSITORY_INDEX, call.payload)
         call.respond(self._ask_index(ready_only=request.ready, name=request.repository_name))
 
     def _ask_index(self, *, ready_only: bool, name: str = "") -> bytes:
@@ -166,10 +182,10 @@ class Coordinator:
     def _complete(self, call: Call) -> None:
         """A process has tried every model that it wanted at its start; make it one of us."""
         process = int(call.payload)
-        link = self._link(process)
-        with ExitStack() as stack:
-            stack.enter_context(self._models)
-            stack.enter_context(self._others)
+        with self._models, self._others:
+            if call.is_gone:  # it died while it waited, and nobody would remove it any more
+                return
+            link = self._link(process)
             for path, payload in self._state.requests():
                 try:
                     link.call(path, payload)
@@ -178,6 +194,8 @@ class Coordinator:
                     if path == LOAD:  # it would answer otherwise than the others
                         raise
             self.members.add(process, link)
+            # Its end may have been told already, when there was nothing to remove.
+            call.on_cancel(lambda: self.members.remove(process))
             if len(self.members) >= self._processes and not self.has_begun:
                 if self._is_explicit:
                     self._catalogue.keep(self._loaded())
@@ -187,3 +205,8 @@ class Coordinator:
 
     def _log_replay(self, process: int, path: str, error: Exception) -> None:
         _log.warning("a process could not catch up", process=process, call=path, reason=str(error))
+
+
+def _apart(workers: Workers, path: str, handler: Handler) -> Route:
+    """A route whose handler waits on other threads than the server's."""
+    return Route(path, lambda call: workers.submit(lambda: guarded(handler, call)))

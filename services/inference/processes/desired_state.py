@@ -19,7 +19,8 @@ UNREGISTER = f"/{SERVICE}/SystemSharedMemoryUnregister"
 TRACE = f"/{SERVICE}/TraceSetting"
 LOG = f"/{SERVICE}/LogSettings"
 
-CHANGES = (LOAD, UNLOAD, REGISTER, UNREGISTER, TRACE, LOG)
+MODEL_CHANGES = (LOAD, UNLOAD)
+CHANGES = (*MODEL_CHANGES, REGISTER, UNREGISTER, TRACE, LOG)
 
 Request = tuple[str, bytes]  # path and payload
 

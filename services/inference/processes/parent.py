@@ -33,8 +33,9 @@ from wintergarden.service.transport import Server, ServerOptions, create_server
 from wintergarden.service.transport.admission import Admission
 
 VARIABLE = "WINTERGARDEN_INFERENCE_PROCESS"  # JSON for a child: its place, and the settings
-# More than a child can have under way here: a call that waits for another must not keep the call
-# that it waits for from a thread.
+# More than a child itself can have under way here, a few loads and looks: a call that waits for
+# another must not keep the call that it waits for from a thread. What its clients ask for waits
+# on threads of the coordinator's.
 _WORKERS_PER_CHILD = 64
 _LOOK_S = 0.05
 
