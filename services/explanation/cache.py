@@ -52,8 +52,9 @@ class ByteBoundedCache:
         with self._lock:
             if size > self._max_bytes:
                 return
+            _, replaced = self._kept.pop(key, (None, 0))  # two may have made it, after a failure
             self._kept[key] = (value, size)
-            self._bytes += size
+            self._bytes += size - replaced
             while self._bytes > self._max_bytes:
                 _, (_, freed) = self._kept.popitem(last=False)
                 self._bytes -= freed

@@ -133,13 +133,14 @@ def by_expected_gradients(task: Task) -> Explanation:
         task.weights,
         samples=samples,
         seed=task.query.seed,
+        folded=task.per_token,
     )
     return task.answer(
-        task.per_token(attributions),
+        attributions,
         2 * samples * len(task.rows) + len(background),
         base_values=base_values,
         background=description,
-        errors=task.per_token(errors, norm=True),
+        errors=errors,
     )
 
 

@@ -94,7 +94,10 @@ class Task:
         query = self.query
         if not self.embedding:
             background = choose_background(
-                self.subject, query.background, query.background_summary or summary
+                self.subject,
+                query.background,
+                query.background_summary or summary,
+                query.rows.shape[1:],
             )
             outputs = self.subject.outputs(background.rows, self.head).mean(0, dtype=np.float64)
             return background.rows, background.description, outputs[self.targets]

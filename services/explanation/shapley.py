@@ -18,7 +18,7 @@ from services.explanation.background import Background, choose_background
 from services.explanation.explain import MAX_EVALUATIONS, ExplainQuery, Explanation, joined
 from services.explanation.heads import Head
 from services.explanation.subject import Subject
-from wintergarden.errors import InvalidArgument, InvalidTensor
+from wintergarden.errors import InvalidArgument
 from wintergarden.text import PADDING, UNKNOWN
 
 SMALL_IMAGE = 100
@@ -34,13 +34,9 @@ def by_kernel_shap(
     if _are_texts(subject, query):
         return _by_token(subject, query, head, targets)
     players = _players(query.players, query.rows.shape[1:])
-    background = choose_background(subject, query.background, query.background_summary)
-    if background.rows.shape[1:] != query.rows.shape[1:]:
-        raise InvalidTensor(
-            f"background rows of shape {list(background.rows.shape[1:])} for rows of "
-            f"{list(query.rows.shape[1:])}; send some of the same",
-            "background",
-        )
+    background = choose_background(
+        subject, query.background, query.background_summary, query.rows.shape[1:]
+    )
     coalitions = coalition_budget(players.count, len(background.rows), query.max_evaluations)
     subject.expect(_bound(len(query.rows), coalitions, len(background.rows)))
     return _answer(subject, query, head, targets, (players, background))

@@ -195,6 +195,7 @@ class Subject:
         session = self._differentiated(layer, "gradient", head.name)
         feeds = {**self._feeds(rows), cotangent_name(head.name): weights}
         activations, gradients = self._run(session, feeds, [layer, gradient_name(layer)])
+        self._check_rowwise(layer, activations, rows)
         return activations, gradients
 
     def units(self, rows: Array, layer: str = "") -> tuple[str, Array]:
@@ -221,8 +222,17 @@ class Subject:
     def behind(self, rows: Array, weights: Array, layer: str) -> Array:
         """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""
         session = self._differentiated(self._entry, "gradient", layer)
+        self._check_rowwise(layer, weights, rows)
         feeds = {**self._feeds(rows), cotangent_name(layer): weights}
         return self._run(session, feeds, [gradient_name(self._entry)])[0]
+
+    def _check_rowwise(self, layer: str, values: Array, rows: Array) -> None:
+        """An inner tensor is looked at row by row, so its first axis must count them."""
+        if len(values) != len(rows):
+            raise Unsupported(
+                f"tensor '{layer}' of {self.label} has shape {list(values.shape)} for {len(rows)} "
+                "rows; name one whose first axis counts the rows"
+            )
 
     @property
     def is_of_tokens(self) -> bool:

@@ -27,7 +27,8 @@ class CoalitionPlan:
     Attributes:
         masks: bool [P, M], one of each pair.
         weights: float64 [P], the pair's share of the Shapley kernel; they sum to one.
-        drawn: float64 [P], the share of the pair's size class that was drawn; one where all.
+        drawn: float64 [P], the share that was drawn of what the pair stands for: of its size
+            class, or of all of them where some have no pair; one where nothing is missing.
     """
 
     masks: Array
@@ -80,8 +81,8 @@ def plan_coalitions(players: int, pairs: int, rng: np.random.Generator) -> Coali
             masks = _some_of_size(players, index + 1, number, rng)
             strata.append((masks, weight, number / counts[index]))
     if not covered:  # nothing was drawn at all: the enumerated classes stand for everything
-        total = sum(weight for _, weight, _ in strata)
-        strata = [(masks, weight / total, share) for masks, weight, share in strata]
+        total, share = sum(weight for _, weight, _ in strata), sum(counts[:first]) / sum(counts)
+        strata = [(masks, weight / total, share) for masks, weight, _ in strata]
     return CoalitionPlan(
         masks=np.concatenate([masks for masks, _, _ in strata]),
         weights=np.concatenate([np.full(len(m), w / len(m)) for m, w, _ in strata]),

@@ -9,6 +9,8 @@ Drawn in strata: α once from each of `samples` equal parts, the background in t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from services.explanation.arrays import Array
@@ -16,9 +18,16 @@ from services.explanation.attributions.saliency import Gradient
 
 
 def expected_gradients(
-    gradient: Gradient, rows: Array, background: Array, weights: Array, *, samples: int, seed: int
+    gradient: Gradient,
+    rows: Array,
+    background: Array,
+    weights: Array,
+    *,
+    samples: int,
+    seed: int,
+    folded: Callable[[Array], Array] = np.asarray,
 ) -> tuple[Array, Array]:
-    """Attributions and their standard errors, float64 of the rows' shape.
+    """Attributions and their standard errors, float64 of the rows' shape, or as `folded`.
 
     Args:
         gradient: The model's.
@@ -27,18 +36,20 @@ def expected_gradients(
         weights: [N, K], the output that is explained.
         samples: Draws; all rows share them.
         seed: Of the draws.
+        folded: Sums over parts of a row that are told as one, such as what a token looks up; the
+            errors are of these sums, whose terms do not vary independently.
     """
     rng = np.random.default_rng(seed)
     alphas = (rng.permutation(samples) + rng.random(samples)) / samples
     turns = np.concatenate(
         [rng.permutation(len(background)) for _ in range(-(-samples // len(background)))]
     )
-    total, squares = np.zeros(rows.shape), np.zeros(rows.shape)
+    total, squares = np.zeros(()), np.zeros(())
     for alpha, turn in zip(alphas, turns, strict=False):
         way = rows.astype(np.float64) - background[turn]
         slope = gradient((background[turn] + alpha * way).astype(rows.dtype), weights)
-        total += way * slope
-        squares += (way * slope) ** 2
+        share = folded(way * slope)
+        total, squares = total + share, squares + share**2
     mean = total / samples
     variance = np.maximum(squares / samples - mean**2, 0) / max(1, samples - 1)
     return mean, np.sqrt(variance)

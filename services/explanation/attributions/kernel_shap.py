@@ -126,7 +126,8 @@ def regress(plan: CoalitionPlan, differences: Array, totals: Array) -> tuple[Arr
     Returns:
         Values and standard errors, each [N, M, K]. The errors are those of sampling within the
         size classes: the sandwich of Huber and White with leverage-corrected residuals (HC3),
-        times the finite-population correction 1 − drawn, so enumerated classes add none.
+        times the finite-population correction 1 − drawn, so enumerated classes add none; where
+        nothing was drawn of the others, they pass for a sample of all, and errors are wide.
     """
     signs = np.where(plan.masks, 1.0, -1.0)  # [P, M]
     weighted = signs * plan.weights[:, None]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import onnx
 from onnx import helper
 
-from services.explanation.backprop.captures import reads
+from services.explanation.backprop.captures import captures, reads
 from services.explanation.backprop.forward import ForwardGraph
 from services.explanation.backprop.values import Builder, Value
 
@@ -72,6 +72,8 @@ def _body(
         build.emit("Identity", forward.value(build, name).zeros_like() if g is None else g)
         for name, g in zip(sources, gradients, strict=True)
     ]
+    outside = captures(branch)  # `forward` holds these as well
+    own = [t for t in forward.model.graph.initializer if t.name not in outside]
     nodes = [*forward.model.graph.node, *build.nodes]
     for node in nodes:
         node.name = ""
@@ -80,7 +82,7 @@ def _body(
         f"{branch.name}_backward",
         [],
         [helper.make_tensor_value_info(v.name, v.elem_type, None) for v in results],
-        [*branch.initializer, *build.initializers],
+        [*own, *build.initializers],
     )
 
 

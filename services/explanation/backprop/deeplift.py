@@ -6,9 +6,10 @@ Differences", ICML 2017, §3.5.1. https://arxiv.org/abs/1704.02685
 A multiplier takes the place of each derivative, such that multiplier · (x − baseline) is exactly
 the change of the output. A function of one number has the slope of its secant. A product of two
 factors that both change has the midpoint of the other factor, which is the Shapley value of the two
-(departure from the paper, which leaves products out). What is made of such steps (Softmax,
-LayerNormalization, recurrent layers) chains their multipliers. Operators that are linear in what
-changes keep their gradient; where an index or a mask depends on the input the sum has a gap.
+(departure from the paper, which leaves products out). What is made of such steps
+(LayerNormalization, recurrent layers) chains their multipliers; Softmax goes by its logarithm, so
+that passes far apart add up too. Operators that are linear in what changes keep their gradient;
+where an index or a mask depends on the input the sum has a gap.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ is off by the square of the difference, is closer."""
 TOUCHING = 1e-6
 """The same for functions that are straight on both sides of a kink."""
 
-MASKED = -80.0
-"""Below this an exponential counts as nothing in a Softmax."""
+LOWEST, LOWEST_OF_16_BITS = -1e30, -6e4
+"""What the logarithm of nothing counts as in a Softmax."""
 
 LINEAR = (
     *("Identity", "Dropout", "Cast", "Neg", "Add", "Sub", "Sum", "Mean", "Where"),
@@ -114,6 +115,15 @@ def sqrt(op: Operation, g: Value) -> Gradients:
     return [g / (y + y_base)]
 
 
+@rules("ReduceL2")
+def reduce_l2(op: Operation, g: Value) -> Gradients:
+    """(y − y_base) (y + y_base) = Σ (x − base) (x + base); rows of zeros have no share."""
+    x, base, y, y_base = _pairs(op)
+    total = reduction.unreduced(op, y + y_base)
+    safe = total.equals(0).where(total.like(1), total)
+    return [(x + base) * (reduction.unreduced(op, g) / safe), None]
+
+
 @rules("Reciprocal")
 def reciprocal(op: Operation, g: Value) -> Gradients:
     _, _, y, y_base = _pairs(op)
@@ -137,9 +147,11 @@ def power(op: Operation, g: Value) -> Gradients:
     if known == -1:
         return [-(g * y * y_base), None]
     middle = (x + base) * 0.5
+    scale = middle.equals(0).where(middle.like(1), middle)  # what is near is a matter of size
     to = op.inputs[1].cast(x.elem_type)
-    slope = _secant((x - base) / middle, y - y_base, middle * (to * middle ** (to - 1)), NEAR)
-    return [g * slope / middle, None]
+    derivative = to * middle ** elementwise.one_less(to)
+    slope = _secant((x - base) / scale, y - y_base, scale * derivative, NEAR)
+    return [g * slope / scale, None]
 
 
 def _midpoint(rule: Rule, operands: int = 2) -> Rule:
@@ -201,6 +213,8 @@ def max_pool(op: Operation, g: Value) -> Gradients:
 @rules("ReduceMax", "ReduceMin", "GlobalMaxPool")
 def reduced_extremum(op: Operation, g: Value) -> Gradients:
     """As MaxPool; the winners are asked of the gradient's own rule."""
+    if reduction.leaves_alone(op):
+        return [g]
     rule = reduction.rules[op.node.op_type]
     x, base, y, y_base = _pairs(op)
     gained, lost = _shares_of_change(op, g, y, y_base)
@@ -213,22 +227,25 @@ def reduced_extremum(op: Operation, g: Value) -> Gradients:
 
 @rules("Softmax")
 def softmax(op: Operation, g: Value) -> Gradients:
-    """e^(x − c) · 1 / Σ, with one shift c for the input and the baseline."""
-    e, e_base, slope, axis = _shifted_exponentials(op)
-    total, total_base = e.sum(axis), e_base.sum(axis)
-    inverse, inverse_base = 1 / total, 1 / total_base
-    by_inverse = (g * ((e + e_base) * 0.5)).sum(axis)
-    by_e = g * ((inverse + inverse_base) * 0.5) - by_inverse * inverse * inverse_base
-    return [by_e * slope]
+    """Δy = L · Δ(log y), and Δ(log y) = Δx − Δ(log Σ eˣ) by what Σ Δy = 0 asks for.
+
+    L, the logarithmic mean of both outputs, needs no shift: it holds for tops far apart.
+    """
+    x, base, y, y_base = _pairs(op)
+    axis = op.attribute("axis", -1)
+    log_y, log_base = (op.build.emit("LogSoftmax", v, axis=axis) for v in (x, base))
+    mean = _logarithmic_mean(log_y, log_base, y, y_base)
+    return [mean * (g - (g * mean).sum([axis]) / mean.sum([axis]))]
 
 
 @rules("LogSoftmax")
 def log_softmax(op: Operation, g: Value) -> Gradients:
-    """X − c − log Σ e^(x − c)."""
-    e, e_base, slope, axis = _shifted_exponentials(op)
-    total, total_base = e.sum(axis), e_base.sum(axis)
-    logs = [op.build.emit("Log", t) for t in (total, total_base)]
-    return [g - slope * (g.sum(axis) * _log_secant(total, total_base, *logs))]
+    """Δy = Δx − Δ(log Σ eˣ), as for Softmax."""
+    _, _, y, y_base = _pairs(op)
+    axis = [op.attribute("axis", -1)]
+    share, share_base = (op.build.emit("Exp", v) for v in (y, y_base))
+    mean = _logarithmic_mean(y, y_base, share, share_base)
+    return [g - mean * (g.sum(axis) / mean.sum(axis))]
 
 
 @rules("LayerNormalization")
@@ -320,16 +337,11 @@ def _log_secant(x: Value, base: Value, y: Value, y_base: Value) -> Value:
     return _secant(ratio, y - y_base, series, NEAR) / total
 
 
-def _shifted_exponentials(op: Operation) -> tuple[Value, Value, Value, list[int]]:
-    """Exponentials of the input and the baseline, the secant between them, and the axis."""
-    x, base, _, _ = _pairs(op)
-    axis = [op.attribute("axis", -1)]
-    tops = [op.build.emit("ReduceMax", v, op.build.integers(axis)) for v in (x, base)]
-    shift = op.build.emit("Max", *tops)
-    # What a mask set to −∞ stays comparable.
-    x, base = (op.build.emit("Max", v - shift, v.like(MASKED)) for v in (x, base))
-    e, e_base = op.build.emit("Exp", x), op.build.emit("Exp", base)
-    return e, e_base, _exp_secant(x, base, e, e_base), axis
+def _logarithmic_mean(x: Value, base: Value, y: Value, y_base: Value) -> Value:
+    """(y − y_base) / (x − base) of y = eˣ. What a mask set to −∞ stays comparable."""
+    lowest = x.like(LOWEST_OF_16_BITS if x.dtype.itemsize == 2 else LOWEST)
+    x, base = (v.builder.emit("Max", v, lowest) for v in (x, base))
+    return _exp_secant(x, base, y, y_base)
 
 
 def _through_standardising(op: Operation, g: Value, axes: Sequence[int]) -> Value:

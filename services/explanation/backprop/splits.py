@@ -39,10 +39,10 @@ def gather_together(
         index = constant_of(node.input[1])
         axis = next((a.i for a in node.attribute if a.name == "axis"), 0) % len(shape)
         length = shape[axis]
-        if index is not None and not index.ndim and isinstance(length, int):
+        if index is not None and not index.ndim and isinstance(length, int) and length > 1:
             place = (node.input[0], axis, length)
             taken.setdefault(place, {}).setdefault(int(index) % length, node)
-    groups = {place: by_index for place, by_index in taken.items() if len(by_index) == place[2] > 1}
+    groups = {place: by_index for place, by_index in taken.items() if len(by_index) == place[2]}
     for (whole, axis, _), by_index in groups.items():
         _replace(model.graph, [by_index[i] for i in sorted(by_index)], whole, axis)
     return bool(groups)
@@ -57,11 +57,9 @@ def _replace(
     graph.initializer.append(axes)
     parts = [f"{name}/part" for name in names]
     made = [
-        helper.make_node(
-            "Split", [whole], parts, f"{names[0]}/split", axis=axis, num_outputs=len(names)
-        ),
+        helper.make_node("Split", [whole], parts, axis=axis, num_outputs=len(names)),
         *(
-            helper.make_node("Squeeze", [part, axes.name], [name], name)
+            helper.make_node("Squeeze", [part, axes.name], [name])
             for part, name in zip(parts, names, strict=True)
         ),
     ]

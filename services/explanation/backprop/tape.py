@@ -6,10 +6,11 @@ JMLR 18 (2018), §3.2. https://arxiv.org/abs/1502.05767
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import onnx
 
+from services.explanation.backprop.captures import reads
 from services.explanation.backprop.comparison import Comparison
 from services.explanation.backprop.control_flow import branches
 from services.explanation.backprop.forward import ForwardGraph
@@ -42,7 +43,7 @@ class Tape:
         """Fill in ∂Σ⟨cotangent, output⟩/∂t for every tensor t between `sources` and the outputs."""
         path = self._graph.path(sources, cotangents)
         active = set(sources).union(*(node.output for node in path))
-        self._is_bounded &= all(self._has_bounded_derivative(node, active) for node in path)
+        self._is_bounded &= _have_bounded_derivatives(path, active)
         self._gradients = {output: [cotangent] for output, cotangent in cotangents.items()}
         for node in reversed(path):
             if any(o in self._gradients for o in node.output):
@@ -90,12 +91,6 @@ class Tape:
             if gradient is not None:
                 self._gradients.setdefault(name, []).append(gradient)
 
-    @staticmethod
-    def _has_bounded_derivative(node: onnx.NodeProto, active: Collection[str]) -> bool:
-        if node.op_type == "Div":
-            return node.input[1] not in active
-        return key_of(node) in BOUNDED
-
     def _differentiated(
         self, branch: ForwardGraph, cotangents: Mapping[str, Value], sources: Sequence[str]
     ) -> list[Value | None]:
@@ -105,6 +100,23 @@ class Tape:
         inner = Tape(branch, builder, self._rules, is_bounded=self._is_bounded)
         inner.backward(cotangents, sources)
         return [inner.gradient(source) for source in sources]
+
+
+def _have_bounded_derivatives(nodes: Iterable[onnx.NodeProto], active: Collection[str]) -> bool:
+    """Of those that depend on `active`, and of what stands in their branches."""
+    moved = set(active)
+    for node in nodes:
+        if not moved.intersection(reads(node)):
+            continue
+        moved.update(node.output)
+        is_bounded = key_of(node) in BOUNDED
+        if node.op_type == "Div":
+            is_bounded = node.input[1] not in moved
+        if node.op_type == "If":
+            is_bounded = all(_have_bounded_derivatives(a.g.node, moved) for a in node.attribute)
+        if not is_bounded:
+            return False
+    return True
 
 
 def _same(value: Value) -> Value:

@@ -58,3 +58,13 @@ def test_the_bound_holds(requests: list[tuple[int, int]]) -> None:
     for key, size in requests:
         cache.get(key, lambda key=key, size=size: (sizes.setdefault(key, size), size))
         assert 0 <= cache.bytes <= 100
+
+
+def test_what_is_made_twice_counts_once() -> None:
+    """After a failure two may make the same: those that waited for it, and one that comes."""
+    cache = ByteBoundedCache(10)
+    for _ in range(3):
+        cache._keep("a", "A", 4)
+    assert cache.bytes == 4
+    assert cache.get("b", lambda: ("B", 6)) == "B"
+    assert (len(cache), cache.bytes) == (2, 10)

@@ -151,3 +151,15 @@ def test_what_goes_with_a_request_is_checked(subject: Subject) -> None:
         answer(subject, "saliency", input_name="suffix")
     with pytest.raises(InvalidTensor, match=r"must be INT64 \[-1, -1\] .* got FP32"):
         answer(subject, "saliency", context={"prefix": PREFIX.astype(np.float32)})
+
+
+def test_the_background_is_of_the_input_that_is_explained(subject: Subject) -> None:
+    """The artefact's background is of its first input alone."""
+    other = {"rows": PREFIX, "input_name": "prefix", "context": {"source": SOURCE}}
+    players = np.arange(3)
+    found = answer(subject, "kernel_shap", players=players, **other)
+    assert found.background == "expectation over 3 held-out examples"
+    wanted = answer(subject, "kernel_shap", players=players, background=PREFIX, **other)
+    np.testing.assert_allclose(found.attributions, wanted.attributions)
+    with pytest.raises(InvalidTensor, match="background rows of shape"):
+        answer(subject, "kernel_shap", players=players, background=PREFIX[:, :2], **other)

@@ -296,6 +296,43 @@ def test_half_precision() -> None:
     np.testing.assert_allclose(answers["x.gradient"], leaf.grad, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        ([helper.make_node("HardSwish", ["x"], ["y"])], {}),
+        (
+            [
+                helper.make_node("Mul", ["x", "a"], ["ax"]),
+                helper.make_node("Mul", ["x", "b"], ["bx"]),
+                helper.make_node("Max", ["ax", "bx"], ["y"]),
+            ],
+            {"a": np.float16(1.2345), "b": np.float16(0.777)},
+        ),
+        ([helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[1, 1])], {}),
+        ([helper.make_node("Gather", ["x", "i"], ["y"], axis=3)], {"i": np.array([0, 2, 0])}),
+        ([helper.make_node("TopK", ["x", "k"], ["y", "at"])], {"k": np.array([2])}),
+    ],
+    ids=["HardSwish", "Max", "MaxPool", "Gather", "TopK"],
+)
+def test_half_precision_says_what_single_does(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]
+) -> None:
+    """Also where ONNX Runtime rounds some tensors and not others, or has no kernel."""
+    x = np.random.default_rng(0).standard_normal((1, 1, 4, 4)).astype(np.float16)
+    gradients = []
+    for kind in (TensorProto.FLOAT16, FLOAT):
+        dtype = helper.tensor_dtype_to_np_dtype(kind)
+        typed = {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in constants.items()}
+        model = graph_model(nodes, {"x": (kind, list(x.shape))}, {"y": kind}, typed)
+        given = x.astype(dtype)
+        shape = run(model, x=given)["y"].shape
+        weights = np.linspace(1, 2, int(np.prod(shape))).reshape(shape).astype(dtype)
+        answers = run(differentiate(model, "x"), x=given, **{"y.cotangent": weights})
+        assert answers["x.gradient"].dtype == dtype
+        gradients.append(answers["x.gradient"])
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=3e-3, atol=3e-3)
+
+
 def test_what_hangs_off_the_path_needs_no_rule() -> None:
     """Control flow, integers and unknown operators beside the way from x to y are left alone."""
     nodes = [
@@ -355,6 +392,20 @@ def test_a_choice_is_differentiated_as_it_is_made() -> None:
         assert (answers["x.gradient"], answers["w.gradient"]) == (by_x, by_w)
 
 
+def test_a_steep_function_in_a_branch_does_not_spoil_what_is_before_it() -> None:
+    """√ relu(x): the slope of the root at zero is infinite, and Relu lets none of it through."""
+    root = branch_of(helper.make_node("Sqrt", ["r"], ["chosen"]))
+    same = branch_of(helper.make_node("Identity", ["r"], ["other"]))
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("If", ["yes"], ["y"], then_branch=root, else_branch=same),
+    ]
+    model = graph_model(nodes, {**VECTOR, "yes": (TensorProto.BOOL, [])}, {"y": FLOAT})
+    feeds = {"x": np.float32([-1, 4]), "y.cotangent": np.ones(2, "f")}
+    answers = run(differentiate(model, "x"), yes=np.array(True), **feeds)
+    np.testing.assert_array_equal(answers["x.gradient"], [0, 0.25])
+
+
 def test_loops_on_the_way_are_refused() -> None:
     body = helper.make_graph(
         [helper.make_node("Mul", ["state", "x"], ["next"]),
@@ -395,6 +446,25 @@ def test_refuses_what_has_no_backward_form() -> None:
     )
     with pytest.raises(Unsupported, match="input 1 \\('w'\\)"):
         differentiate(dynamic, "w")
+
+
+@pytest.mark.parametrize("rule", ["gradient", "guided", "deconvnet", "deeplift"])
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        (helper.make_node("Clip", ["x", "m"], ["y"]), "a bound that depends on the input"),
+        (helper.make_node("Clip", ["x", "", "m"], ["y"]), "a bound that depends on the input"),
+        (helper.make_node("Pad", ["x", "pads", "m"], ["y"]), "pad with that depends on the input"),
+    ],
+    ids=["above a bound", "below a bound", "Pad"],
+)
+def test_refuses_to_pass_over_what_depends_on_the_input(
+    node: onnx.NodeProto, reason: str, rule: str
+) -> None:
+    nodes = [helper.make_node("ReduceMean", ["x"], ["m"], keepdims=0), node]
+    model = graph_model(nodes, VECTOR, {"y": FLOAT}, {"pads": np.array([0, 1])})
+    with pytest.raises(Unsupported, match=reason):
+        differentiate(model, "x", rule)
 
 
 def test_bad_arguments_name_what_is_allowed(lenet) -> None:

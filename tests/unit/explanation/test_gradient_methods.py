@@ -423,3 +423,23 @@ def test_layers_and_numbers_that_are_not_there_are_named(subject, lenet) -> None
         answer(subject, lenet, "saliency", parameters={"steps": 3})
     with pytest.raises(InvalidArgument, match=r"has \d+ units"):
         answer(subject, lenet, "neuron_conductance", parameters={"unit": 10**6})
+
+
+def test_errors_of_a_token_are_of_its_sum() -> None:
+    """What the parts of an embedding share does not average out between them."""
+    slope = np.array([1.0, -2.0, 3.0])
+
+    def gradient(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return (
+            np.broadcast_to(slope[None, :, None] * rows[:, :, :1], rows.shape) * weights[..., None]
+        )
+
+    rng = np.random.default_rng(0)
+    background = np.repeat(rng.normal(size=(5, 3, 1)), 4, axis=2)
+    x, w = np.ones((1, 3, 4)), np.ones((1, 1))
+    mean, error = expected_gradients(gradient, x, background, w, samples=50, seed=1)
+    folded, of_sum = expected_gradients(
+        gradient, x, background, w, samples=50, seed=1, folded=lambda share: share.sum(axis=2)
+    )
+    np.testing.assert_allclose(folded, mean.sum(axis=2))
+    np.testing.assert_allclose(of_sum, error.sum(axis=2))

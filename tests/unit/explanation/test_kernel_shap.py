@@ -226,3 +226,19 @@ def test_a_small_budget_for_few_players_and_a_large_one_for_many_are_exact() -> 
     with pytest.raises(InvalidArgument, match="take 2 to"):
         kernel_shap(game(lambda x: x, 1), rows(1), max_evaluations=1)
     assert kernel_shap(game(lambda x: x, 1), rows(1)).is_exact
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_never_drawn_is_not_known_for_certain(seed: int) -> None:
+    """A budget for the coalitions of one player says nothing of those of more."""
+    players = 10
+    predict = interactions(players, seed)
+    x = np.random.default_rng(seed).normal(size=(1, players)).astype(np.float32)
+    least = module.minimum_evaluations(players, 1)
+    found = kernel_shap(game(predict, players), x, max_evaluations=least)
+    truth = kernel_shap(game(predict, players), x)
+    assert truth.is_exact
+    assert not plan_coalitions(players, players, np.random.default_rng(0)).is_complete
+    errors = np.sqrt(((found.values - truth.values) ** 2).mean(axis=1))
+    told = np.sqrt((found.standard_errors**2).mean(axis=1))
+    assert (told >= errors).all()

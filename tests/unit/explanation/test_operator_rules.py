@@ -65,6 +65,7 @@ def scalar(number: float) -> np.ndarray:
 
 
 X = away(3, 4)
+CONDITION = rng.random((3, 4)) < 0.5
 UNARY: dict[str, tuple[Callable[[Tensor], Tensor], np.ndarray]] = {
     "Identity": (lambda x: x.clone(), X),
     "Neg": (torch.neg, X),
@@ -191,6 +192,10 @@ def max_unpool(x: Tensor, places: Tensor) -> Tensor:
     ).reshape(1, 2, 4, 4)  # fmt: skip
 
 
+def channels_last_resized(x: Tensor, _: Tensor) -> Tensor:
+    return F.interpolate(x.permute(0, 3, 1, 2), (6, 7), mode="bilinear").permute(0, 2, 3, 1)
+
+
 def layer_norm_of_two(x: Tensor, s: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[1:]) * s
 
@@ -215,7 +220,6 @@ def fake_quantised(x: Tensor, *_: Tensor) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(x.float(), 0.01, 120, 0, 255).double()
 
 
-CONDITION = rng.random((3, 4)) < 0.5
 ROWS = ints(2, 0, 2)
 CASES: list[Case] = [
     *(Case(op, oracle, {"x": x}) for op, (oracle, x) in UNARY.items()),
@@ -240,11 +244,16 @@ CASES: list[Case] = [
     binary("Mul", torch.mul, (3, 4), ()),
     binary("Div", torch.div, (1, 4), (3, 1)),
     binary("Pow", torch.pow, (3, 4), (4,)),
+    Case("Pow", lambda x, e: x**0 + 0 * x, {"x": np.float32(X * CONDITION)}, {"e": scalar(0)},
+         order="x e", name="flat"),
+    Case("Pow", lambda x, e: x**4, {"x": np.float32(X * CONDITION)}, {"e": scalar(4)},
+         order="x e", name="zeros"),
     binary("Mean", lambda a, b, c: (a + b + c) / 3, (3, 4), (4,), (1, 1)),
     Case("Mod", torch.fmod, {"a": X, "b": away(4)}, attributes={"fmod": 1}, order="a b"),
     binary("Sum", lambda a, b, c: a + b + c, (3, 4), (4,), (1, 1)),
     binary("Max", torch.maximum, (3, 4), (4,)),
     binary("Min", torch.minimum, (3, 4), (3, 1)),
+    binary("Max", lambda a: a.clone(), (3, 4)),
     Case("Where", lambda c, a, b: torch.where(c.bool(), a, b),
          {"a": X, "b": away(4)}, {"c": CONDITION}, order="c a b"),
     binary("MatMul", torch.matmul, (3, 4), (4, 5)),
@@ -277,6 +286,9 @@ CASES: list[Case] = [
                                                           output_padding=1, groups=2),
          {"x": away(2, 4, 5, 5)}, {"w": away(4, 3, 3, 3)},
          {"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1], "group": 2}, "x w"),
+    Case("ConvTranspose", lambda x, w: F.conv_transpose2d(x, w, stride=2, output_padding=1),
+         {"x": away(1, 2, 4, 4)}, {"w": away(2, 3, 3, 3)},
+         {"strides": [2, 2], "output_shape": [10, 10]}, "x w", "beyond the windows"),
     max_pool("plain", away(2, 3, 8, 8), 2),
     max_pool("overlapping", away(2, 3, 9, 9), 3, stride=2, padding=1),
     max_pool("dilated, ceiled", away(1, 2, 9, 9), 2, stride=2, dilation=2, ceil_mode=True),
@@ -309,6 +321,9 @@ CASES: list[Case] = [
                                                  .get(m, m)),
            {"x": away(2, 3, 4)}, {"p": ints(0, 0, 2, 0, 0, 1)}, {"mode": mode}, "x p", mode)
       for mode in ("reflect", "edge", "wrap")),
+    Case("Pad", lambda x, p, v: F.pad(x, (2, 1), "reflect"), {"x": away(2, 3, 4)},
+         {"p": ints(0, 0, 2, 0, 0, 1), "v": scalar(0)}, {"mode": "reflect"}, "x p v",
+         "reflect, with a value"),
     Case("Tile", lambda x, r: x.tile(2, 3), {"x": X}, {"r": ints(2, 3)}, order="x r"),
     Case("Trilu", torch.triu, {"x": X}),
     Case("Trilu", lambda x, k: torch.tril(x, 1), {"x": X}, {"k": np.array(1)}, {"upper": 0}, "x k",
@@ -331,6 +346,10 @@ CASES: list[Case] = [
     Case("Resize", lambda x, s: F.interpolate(x, scale_factor=2, mode="bilinear"),
          {"x": away(1, 2, 3, 4)}, {"s": np.float32([1, 1, 2, 2])}, {"mode": "linear"}, "x - s",
          "scales"),
+    Case("Resize", channels_last_resized, {"x": away(2, 3, 4, 2)}, {"s": ints(2, 6, 7, 2)},
+         {"mode": "linear"}, "x - - s", "channels last"),
+    Case("Resize", channels_last_resized, {"x": away(2, 3, 4, 2)}, {"s": ints(6, 7)},
+         {"mode": "linear", "axes": [1, 2]}, "x - - s", "channels last, axes"),
     Case("Einsum", lambda a, b: torch.einsum("bij,bjk->bik", a, b),
          {"a": away(2, 3, 4), "b": away(2, 4, 5)}, attributes={"equation": "bij,bjk->bik"},
          order="a b"),
@@ -364,6 +383,17 @@ CASES: list[Case] = [
     Case("ReduceProd", lambda x, a: x.prod(1), {"x": X}, {"a": ints(1)}, {"keepdims": 0}, "x a"),
     Case("ReduceProd", lambda x: x.prod(), {"x": np.float32(X * [[0, 1, 1, 1], [1] * 4, [1] * 4])},
          attributes={"keepdims": 0}, name="one zero"),
+    *(Case(op, lambda x: x.clone(), {"x": X}, attributes={"noop_with_empty_axes": 1},
+           name="over no axes") for op in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")),
+    *(Case(op, oracle, {"x": X}, {"a": ints()}, {"keepdims": keep}, "x a", f"all, {keep=}")
+      for keep in (0, 1)
+      for op, oracle in {
+          "ReduceMax": lambda x, a, k=keep: x.amax((0, 1), bool(k)),
+          "ReduceProd": lambda x, a, k=keep: x.prod().reshape([1, 1] * k),
+          "ReduceL2": lambda x, a, k=keep: x.norm(dim=(0, 1), keepdim=bool(k)),
+      }.items()),
+    Case("ReduceL2", lambda x, a: x.norm(dim=1), {"x": np.float32(X * [[1], [0], [0]])},
+         {"a": ints(1)}, {"keepdims": 0}, "x a", "rows of zeros"),
     *(Case("LpNormalization", lambda x, p=p: F.normalize(x, p, 0), {"x": X},
            attributes={"axis": 0, "p": p}, name=f"p={p}") for p in (1, 2)),
     Case("GlobalMaxPool", lambda x: x.amax((2, 3), keepdim=True), {"x": away(2, 3, 4, 5)}),
@@ -452,7 +482,6 @@ FUNCTIONS = [  # no rule of their own: their ONNX function bodies are expanded
          "x a"),
     Case("ReduceLogSum", lambda x, a: x.sum(1).log(), {"x": positive(3, 4)}, {"a": ints(1)},
          {"keepdims": 0}, "x a"),
-    Case("ReduceL2", lambda x, a: x.norm(dim=1), {"x": X}, {"a": ints(1)}, {"keepdims": 0}, "x a"),
     Case("ReduceLogSumExp", lambda x, a: x.logsumexp(1), {"x": X}, {"a": ints(1)}, {"keepdims": 0},
          "x a"),
 ]  # fmt: skip
@@ -532,7 +561,10 @@ def expected(case: Case, cotangent: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("case", [*CASES, *FUNCTIONS], ids=str)
 def test_equals_float64_autograd(case: Case, are_lengths_known: bool) -> None:
     model = model_of(case, are_lengths_known)
-    if "SAME" in str(case.attributes.get("auto_pad")) and not are_lengths_known:
+    asks_for_lengths = "SAME" in str(case.attributes.get("auto_pad")) or (
+        "output_shape" in case.attributes
+    )
+    if asks_for_lengths and not are_lengths_known:
         pytest.skip("auto_pad needs known lengths; the refusal has a test of its own")
     (output,) = [o.name for o in model.graph.output]
     derived = differentiate(model, list(case.inputs), output=output)
@@ -580,6 +612,67 @@ def test_deeplift_is_complete(case: Case) -> None:
     )
     change = cotangent.astype(np.float64) * (y.astype(np.float64) - y_base)
     assert abs(told - change.sum()) <= 1e-5 * max(1, np.abs(change).sum())
+
+
+@pytest.mark.parametrize("masked", [None, -1e4, -1e9, -np.inf])
+@pytest.mark.parametrize("apart", [0, 5, 20, 79, 300])
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_deeplift_is_complete_however_far_apart(
+    operator: str, apart: float, masked: float | None
+) -> None:
+    """Of passes whose tops differ, and with a mask on top of an element of both."""
+    mask = np.zeros(5, np.float32)
+    if masked is not None:
+        mask[2] = masked
+    nodes = [
+        helper.make_node("Add", ["x", "mask"], ["masked"]),
+        helper.make_node(operator, ["masked"], ["y"]),
+    ]
+    row = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 5]) for name in "xy"]
+    graph = helper.make_graph(
+        nodes, "case", row[:1], row[1:], [numpy_helper.from_array(mask, "mask")]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    drawn = np.random.default_rng(int(apart))
+    x, base = drawn.standard_normal((2, 200, 5)).astype(np.float32)
+    told = drawn.uniform(-1, 1, (200, 5)).astype(np.float32)
+    x[np.arange(200), drawn.integers(0, 5, 200)] += apart
+    base[:5] = x[:5]  # in which the passes agree
+    told[:, 2] *= masked is None  # the logarithm of nothing has no difference
+    derived = differentiate(model, "x", "deeplift")
+    answers = run(derived, {"x": x, baseline_name("x"): base, cotangent_name("y"): told})
+    y, y_base = (
+        np.where(told, answers[n].astype(np.float64), 0) for n in ("y", baseline_name("y"))
+    )
+    change = told * (y - y_base)
+    parts = answers[gradient_name("x")] * (x.astype(np.float64) - base)
+    bound = 1e-5 * max(1, apart / 79)  # float32 rounds a logarithm of 300 to 2e-5
+    gaps = np.abs(parts.sum(1) - change.sum(1))
+    assert (gaps <= bound * np.maximum(1, np.abs(change).sum(1))).all()
+
+
+@pytest.mark.parametrize(("operator", "pick"), [("Max", "amax"), ("Min", "amin")])
+def test_ties_share_among_any_number(operator: str, pick: str) -> None:
+    inputs = dict(
+        zip("abcd", np.float32([[1, 2, 3], [1, 4, 2], [0, 4, 3], [1, 1, 3]]), strict=True)
+    )
+    case = Case(operator, torch.clone, inputs, order="a b c d")
+    derived = differentiate(model_of(case, are_lengths_known=True), list(inputs))
+    answers = run(derived, inputs | {cotangent_name("y"): np.float32([1, 2, 3])})
+    leaf = torch.tensor(np.stack(list(inputs.values())), requires_grad=True)
+    (getattr(leaf, pick)(0) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    for name, truth in zip(inputs, leaf.grad, strict=True):
+        np.testing.assert_allclose(answers[gradient_name(name)], truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_a_row_of_zeros_has_no_direction(p: int) -> None:
+    case = Case("LpNormalization", torch.clone, {"x": np.float32([[3, 4], [0, 0]])},
+                attributes={"axis": 1, "p": p})  # fmt: skip
+    derived = differentiate(model_of(case, are_lengths_known=True), "x")
+    gradient = run(derived, case.inputs | {cotangent_name("y"): np.ones((2, 2), "f")})
+    assert np.isfinite(gradient[gradient_name("x")]).all()
+    np.testing.assert_array_equal(gradient[gradient_name("x")][1], 0)
 
 
 def test_every_rule_has_a_case() -> None:

@@ -68,6 +68,15 @@ def test_a_whole_axis_is_one_split(
         np.testing.assert_allclose(answer, right, rtol=1e-5)
 
 
+def test_a_node_named_like_a_tensor_keeps_its_name() -> None:
+    model = gathered([0, 1], 2, 1, [1.0, 2.0])
+    for node in model.graph.node:
+        node.name = node.output[0].replace("term", "part")
+        node.name = node.name if node.op_type == "Mul" else ""
+    derived = differentiate(model, "x")
+    onnxruntime.InferenceSession(derived.SerializeToString())
+
+
 def test_constants_of_what_is_written_in_another_way_are_forgotten() -> None:
     derived = differentiate(gathered([0, 1], 2, 1, [1.0, 2.0]), "x")
     read = {name for node in derived.graph.node for name in node.input}

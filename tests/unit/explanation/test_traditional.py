@@ -85,6 +85,35 @@ def test_slopes_are_those_of_the_runtimes_kernels(name: str) -> None:
         np.testing.assert_allclose(slopes[:, column], measured, atol=2e-3)
 
 
+def test_within_a_branch() -> None:
+    """What is spelled out brings its constants along."""
+    branches = {}
+    for name in ("scaler", "regressor"):
+        (node,) = MODELS[name].graph.node
+        made = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+        branches[name] = helper.make_graph([node], name, [], made)
+    choice = helper.make_node(
+        "If", ["yes"], ["chosen"],
+        then_branch=branches["scaler"], else_branch=branches["regressor"],
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [choice],
+        "by_hand",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4]),
+            helper.make_tensor_value_info("yes", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, ["n", "m"])],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    derived = differentiate(model, "x")
+    for yes, weights in ((True, np.diag([0.5, 2.0, -1.0, 3.0])), (False, WEIGHTS)):
+        cotangent = RNG.standard_normal((5, len(weights))).astype(np.float32)
+        answers = run(derived, x=X, yes=np.array(yes), **{"chosen.cotangent": cotangent})
+        np.testing.assert_allclose(answers["x.gradient"], cotangent @ weights, rtol=1e-4)
+
+
 def test_what_chooses_stays_what_it_is() -> None:
     largest = model_of("Normalizer", ["y"], norm="MAX")
     with pytest.raises(Unsupported, match=r"ai\.onnx\.ml\.Normalizer.*kernel_shap"):

@@ -41,6 +41,7 @@ def _transposed_pads(op: Operation) -> list[int]:
     spans = zip(lengths, outputs, window.strides, window.extents, strict=True)
     extra = op.attribute("output_padding", [0] * axes)
     totals = [s * (n - 1) + reach - out for n, out, s, reach in spans]
-    totals = [total + more for total, more in zip(totals, extra, strict=True)]
+    # Beyond what the windows reach there is nothing but bias.
+    totals = [max(total + more, 0) for total, more in zip(totals, extra, strict=True)]
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]

@@ -50,15 +50,26 @@ def mod(op: Operation, g: Value) -> Gradients:
 def power(op: Operation, g: Value) -> Gradients:
     (a, b), (y,) = op.inputs, op.outputs
     exponent = b.cast(a.elem_type)
-    return [g * exponent * a ** (exponent - 1), g * y * op.build.emit("Log", a)]
+    return [g * exponent * a ** one_less(exponent), g * y * op.build.emit("Log", a)]
+
+
+def one_less(exponent: Value) -> Value:
+    """The exponent of a derivative; of x⁰, which is flat at zero as well, none."""
+    return exponent.equals(0).where(exponent, exponent - 1)
 
 
 @rules("Max", "Min", broadcasts=True)
 def extremum(op: Operation, g: Value) -> Gradients:
-    (y,) = op.outputs
-    wins = [x.equals(y).cast(g.elem_type) for x in op.inputs]
+    """Ties share, as in torch.maximum. In 16 bits the output may be rounded where they are not."""
+    if len(op.inputs) == 1:
+        return [g]
+    reaches = operator.ge if op.node.op_type == "Max" else operator.le
+    wins = [
+        op.build.emit("Min", *(reaches(x, z).cast(g.elem_type) for z in op.inputs if z is not x))
+        for x in op.inputs
+    ]
     winners = functools.reduce(operator.add, wins)
-    return [g * win / winners for win in wins]  # ties share, as in torch.maximum
+    return [g * win / winners for win in wins]
 
 
 @rules("Where", broadcasts=True)

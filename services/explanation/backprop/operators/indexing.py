@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto
 
 from services.explanation.backprop.operation import Operation
 from services.explanation.backprop.rules import Gradients, RuleTable
@@ -31,10 +32,7 @@ def pick(op: Operation, g: Value) -> Gradients:
 def top_k(op: Operation, g: Value) -> Gradients:
     (x, _), (_, winners) = op.inputs, op.outputs
     axis = op.attribute("axis", -1)
-    return [
-        op.build.emit("ScatterElements", x.zeros_like(), winners, g, axis=axis, reduction="add"),
-        None,
-    ]
+    return [op.build.emit("ScatterElements", x.zeros_like(), winners, g, axis=axis), None]
 
 
 @rules("ScatterElements", "ScatterND")
@@ -98,13 +96,15 @@ def positions(x: Value) -> Value:
 
 def put_back(positions: Value, g: Value, x: Value) -> Value:
     """Zeros shaped like `x` with `g` added at flat `positions`; one that occurs twice adds up."""
-    zeros = x.builder.emit("Expand", x.like(0), x.size().reshape([1]))
+    # ONNX Runtime's kernel for the CPU adds no floats of 16 bits.
+    gains = g.cast(TensorProto.FLOAT) if g.dtype.itemsize == 2 else g
+    zeros = x.builder.emit("Expand", gains.like(0), x.size().reshape([1]))
     scattered = g.builder.emit(
         "ScatterElements",
         zeros,
         positions.reshape([-1]),
-        g.reshape([-1]),
+        gains.reshape([-1]),
         axis=0,
         reduction="add",
-    )
-    return scattered.reshape_like(x)
+    ).reshape_like(x)
+    return scattered if gains is g else scattered.cast(g.elem_type)

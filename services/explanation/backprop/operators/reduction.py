@@ -13,47 +13,57 @@ rules = RuleTable()
 
 @rules("ReduceSum")
 def reduce_sum(op: Operation, g: Value) -> Gradients:
-    return [_unreduced(op, g).expand_like(op.inputs[0]), None]
+    return [unreduced(op, g).expand_like(op.inputs[0]), None]
 
 
 @rules("ReduceMean")
 def reduce_mean(op: Operation, g: Value) -> Gradients:
     x, y = op.inputs[0], op.outputs[0]
     share = y.size().cast(g.elem_type) / x.size().cast(g.elem_type)
-    return [_unreduced(op, g * share).expand_like(x), None]
+    return [unreduced(op, g * share).expand_like(x), None]
 
 
 @rules("ReduceMax", "ReduceMin")
 def reduce_extremum(op: Operation, g: Value) -> Gradients:
     """Ties share equally, as in torch.amax."""
-    x, y = op.inputs[0], _unreduced(op, op.outputs[0])
+    if leaves_alone(op):
+        return [g, None]
+    x, y = op.inputs[0], unreduced(op, op.outputs[0])
     wins = x.equals(y).cast(g.elem_type)
-    axes = op.inputs[1] if op.has_input(1) else list(range(x.rank))
-    return [wins * (_unreduced(op, g) / wins.sum(axes)), None]
+    return [wins * (unreduced(op, g) / wins.sum(_axes(op))), None]
 
 
 @rules("ReduceProd")
 def reduce_prod(op: Operation, g: Value) -> Gradients:
     """The product of the others, also where one of them or the element itself is zero."""
-    x = op.inputs[0]
-    axes = op.inputs[1] if op.has_input(1) else op.build.integers(range(x.rank))
+    if leaves_alone(op):
+        return [g, None]
+    x, axes = op.inputs[0], _axes(op)
     is_zero = x.equals(0)
     others = is_zero.where(x.like(1), x)
     product = op.build.emit("ReduceProd", others, axes)
     zeros = is_zero.cast(x.elem_type).sum(axes)
     without_self = zeros - is_zero.cast(x.elem_type)
-    return [without_self.equals(0).where(_unreduced(op, g) * product / others, 0), None]
+    return [without_self.equals(0).where(unreduced(op, g) * product / others, 0), None]
+
+
+@rules("ReduceL2")
+def reduce_l2(op: Operation, g: Value) -> Gradients:
+    """X / ‖x‖, and nothing for rows of zeros, as in torch.linalg.vector_norm."""
+    x, y = op.inputs[0], op.outputs[0]
+    safe = y.equals(0).where(y.like(1), y)
+    return [x * unreduced(op, g / safe), None]
 
 
 @rules("LpNormalization")
 def lp_normalization(op: Operation, g: Value) -> Gradients:
-    """Y = x / ‖x‖ₚ, p one or two."""
+    """Y = x / ‖x‖ₚ, p one or two; rows of zeros stay zeros."""
     (x,), (y,), axis = op.inputs, op.outputs, [op.attribute("axis", -1)]
     if op.attribute("p", 2) == 1:
         slope, norm = op.build.emit("Sign", x), op.build.emit("Abs", x).sum(axis)
     else:
         slope, norm = y, op.build.emit("Sqrt", (x * x).sum(axis))
-    return [(g - slope * (g * y).sum(axis)) / norm]
+    return [norm.equals(0).where(g.zeros_like(), (g - slope * (g * y).sum(axis)) / norm)]
 
 
 @rules("CumSum")
@@ -88,11 +98,21 @@ def global_average_pool(op: Operation, g: Value) -> Gradients:
     return [(g * share).expand_like(x)]
 
 
-def _unreduced(op: Operation, y: Value) -> Value:
+def leaves_alone(op: Operation) -> bool:
+    """Whether a reduction over no axes is told to change nothing; without that it is over all."""
+    return bool(op.attribute("noop_with_empty_axes", 0)) and not _has_axes(op)
+
+
+def unreduced(op: Operation, y: Value) -> Value:
     """`y` with the reduced axes back, of length one, ready to broadcast against the input."""
-    if op.attribute("keepdims", 1) or (
-        op.attribute("noop_with_empty_axes", 0) and not op.has_input(1)
-    ):
-        return y
-    x = op.inputs[0]
-    return y.unsqueeze(op.inputs[1] if op.has_input(1) else list(range(x.rank)))
+    return y if op.attribute("keepdims", 1) or leaves_alone(op) else y.unsqueeze(_axes(op))
+
+
+def _axes(op: Operation) -> Value:
+    return op.inputs[1] if _has_axes(op) else op.build.integers(range(op.inputs[0].rank))
+
+
+def _has_axes(op: Operation) -> bool:
+    """Whether any are named; what is computed is taken to name some."""
+    known = op.constant(1)
+    return op.has_input(1) if known is None else bool(known.size)

@@ -38,11 +38,14 @@ def _axes(op: Operation) -> list[int]:
 
 
 def _is_untouched(op: Operation, place: int, axis: int) -> bool:
-    """Batches and channels stay as they are unless constant scales say something else."""
+    """Whether constant scales say so, or the lengths before and after where sizes are given."""
     scales = op.constant(2)
     if scales is not None and scales.size:
         return bool(scales[place] == 1)
-    return axis < 2 and op.inputs[0].rank > 2
+    before, after = op.inputs[0].shape, op.outputs[0].shape
+    if not op.has_input(3) or before is None or after is None:
+        return False
+    return before[axis] is not None and before[axis] == after[axis]
 
 
 def _matrix(op: Operation, place: int, axis: int) -> Value:

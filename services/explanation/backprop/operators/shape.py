@@ -48,9 +48,13 @@ def split(op: Operation, g: Value) -> Gradients:
 @rules("Pad")
 def pad(op: Operation, g: Value) -> Gradients:
     """What a constant pads is cut off; what repeats elements is added up at its origin."""
-    rest = [None] * (len(op.inputs) - 1)
-    if op.attribute("mode", "constant") != "constant":
-        return [put_back(op.again(positions(op.inputs[0])), g, op.inputs[0]), *rest]
+    x, rest = op.inputs[0], [None] * (len(op.inputs) - 1)
+    if (mode := op.attribute("mode", "constant")) != "constant":
+        nothing = Value(op.build, "")  # a value to pad with would be of another type
+        told = (op.inputs[1], nothing, *op.inputs[3:])
+        return [put_back(op.build.emit("Pad", positions(x), *told, mode=mode), g, x), *rest]
+    if op.is_active(2):
+        raise op.refusal("a value to pad with that depends on the input")
     pads = op.build.emit("Neg", op.inputs[1])  # a negative pad cuts off
     if not op.has_input(3):
         return [op.build.emit("Pad", g, pads), *rest]
