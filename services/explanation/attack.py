@@ -278,7 +278,8 @@ def evaluate_robustness(
     head = subject.logits_head("", perturb.needs_gradient)
     logits = _logits(subject, rows, head)
     _require_classes(logits, head)
-
+    # Another's examples may have classes that this model does not know.
+    check_classes(labels.tolist(), len(rows), logits.shape[1], "labels")
     box.check_centre(rows)
 
     def moved(classes: Array, ball: Ball) -> Array:
@@ -292,6 +293,7 @@ def evaluate_robustness(
         nearest = moved(labels, Ball(0.0, box, norm))
         fooled = _logits(subject, nearest, head).argmax(axis=1) != labels
         away = np.where(fooled, distances(rows, nearest, norm), np.inf)
+        away[logits.argmax(axis=1) != labels] = 0  # wrong as they are, wherever they were moved
         accuracies = [float((away > ball.epsilon).mean()) for ball in balls]
     return Robustness(subject.manifest, method, balls, tuple(accuracies), len(rows))
 

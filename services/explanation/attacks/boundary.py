@@ -31,6 +31,8 @@ def boundary(
 ) -> Array:
     """Rows moved as little as could be found; one that could not be fooled is left as it was.
 
+    So is one that fools the model unmoved.
+
     Args:
         victim: The model and what is wanted of it; only its decisions are looked at.
         rows: [N, …] within the box.
@@ -81,8 +83,8 @@ def _start(victim: Victim, rows: Array, box: Box, rng: np.random.Generator) -> t
     """Random points that fool the model, moved towards the rows up to the border; and where."""
     low, high = box.require_range("boundary")
     x, found = rows.copy(), np.zeros(len(rows), bool)
-    left = victim.all
-    for _ in range(_FIRST_TRIES):
+    left = victim.all[~victim.is_fooled(victim.unmoved(rows), victim.all)]
+    for _ in range(_FIRST_TRIES if len(left) else 0):
         noise = box.project(rows[left], rng.uniform(low, high, rows[left].shape))
         fooled = victim.is_fooled(victim.logits(noise, left), left)
         x[left[fooled]] = noise[fooled]

@@ -53,11 +53,19 @@ class Box:
 
         Raises:
             FailedPrecondition: there is none.
+            InvalidArgument: it is so wide that distances in it have no number.
         """
         if not (bounds := self.finite_range()):
             raise FailedPrecondition(
                 f"{method} searches the whole valid range and the input has none; name "
                 f"value_range in {self.units}"
+            )
+        widest = float(np.finfo(np.float32).max)
+        if bounds[1] - bounds[0] > widest:
+            raise InvalidArgument(
+                f"value_range={list(bounds)}: {method} searches a range of {widest:g} at most, "
+                f"in {self.units}",
+                "value_range",
             )
         return bounds
 

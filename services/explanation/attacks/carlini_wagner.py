@@ -36,6 +36,8 @@ def carlini_wagner(
 ) -> Array:
     """Rows moved as little as could be found; one that could not be fooled is left as it was.
 
+    So is one that fools the model unmoved: tanh does not come back from arctanh to the last bit.
+
     Args:
         victim: The model and what is wanted of it.
         rows: [N, …] within the box.
@@ -48,6 +50,12 @@ def carlini_wagner(
     """
     low, high = box.require_range("carlini_wagner")
     middle, half = (low + high) / 2, (high - low) / 2
+    moved, logits = rows.copy(), victim.unmoved(rows)
+    lead, _ = _lead(victim, logits, victim.all, confidence)
+    which = np.nonzero((lead > 0) | ~victim.is_fooled(logits, victim.all))[0]
+    if not len(which):
+        return moved
+    rows = rows[which]
     start = np.arctanh((rows.astype(np.float64) - middle) / half * _SQUASH)
     # Where tanh comes back from arctanh: what the distance is measured from.
     origin = np.tanh(start) * half + middle
@@ -65,10 +73,10 @@ def carlini_wagner(
         for step in range(1, steps + 1):
             squashed = np.tanh(start + change)
             x = box.project(rows, squashed * half + middle)
-            logits = victim.logits(x, victim.all)
-            lead, weights = _lead(victim, logits, confidence)
+            logits = victim.logits(x, which)
+            lead, weights = _lead(victim, logits, which, confidence)
             away = distances(rows, x, "l2")
-            fooled = (lead <= 0) & victim.is_fooled(logits, victim.all)
+            fooled = (lead <= 0) & victim.is_fooled(logits, which)
             hit |= fooled
             better = fooled & (away < shortest)
             best[better], shortest[better] = x[better], away[better]
@@ -80,7 +88,7 @@ def carlini_wagner(
             active = np.nonzero(lead > 0)[0]
             pull = 2 * (squashed * half + middle - origin)
             if len(active):
-                push = victim.slope(x[active], weights[active], active)
+                push = victim.slope(x[active], weights[active], which[active])
                 pull[active] += rowwise(constants[active], push) * push
             slope = box.hold_slope(pull * half * (1 - squashed**2))
             mean = 0.9 * mean + 0.1 * slope
@@ -91,17 +99,18 @@ def carlini_wagner(
         least = np.where(hit, least, np.maximum(least, constants))
         found = most < _LARGEST
         constants = np.where(found, (least + most) / 2, constants * 10)
-    return best
+    moved[which] = best
+    return moved
 
 
-def _lead(victim: Victim, logits: Array, confidence: float) -> tuple[Array, Array]:
-    """By how much the wrong logit leads, plus κ: float64 [N]; and its slope by logits [N, K]."""
-    here = victim.all
-    chosen = one_hot(victim.classes, logits.shape[1], np.dtype(bool))
+def _lead(victim: Victim, logits: Array, which: Array, confidence: float) -> tuple[Array, Array]:
+    """By how much the wrong logit leads, plus κ: float64 [n]; and its slope by logits [n, K]."""
+    here, classes = np.arange(len(which)), victim.classes[which]
+    chosen = one_hot(classes, logits.shape[1], np.dtype(bool))
     wide = logits.astype(np.float64)
     rival = np.where(chosen, -np.inf, wide).argmax(axis=1)
-    lead = wide[here, victim.classes] - wide[here, rival]
-    weights = one_hot(victim.classes, logits.shape[1], logits.dtype)
+    lead = wide[here, classes] - wide[here, rival]
+    weights = one_hot(classes, logits.shape[1], logits.dtype)
     weights[here, rival] = -1
     if victim.is_targeted:
         lead, weights = -lead, -weights

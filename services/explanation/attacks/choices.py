@@ -47,6 +47,8 @@ class Choices(Protocol):
 class Tokens:
     """Token ids [T]; any that is allowed may stand where one of them stands.
 
+    An id beyond the table, which only the model knows how to bring back into it, stays.
+
     Attributes:
         table: float [V, D], what tokens look up.
         allowed: bool [V]: neither padding nor marks, for these are no text.
@@ -62,10 +64,12 @@ class Tokens:
 
     def best(self, row: Array, slope: Array, taken: Array, count: int) -> list[tuple[int, int]]:
         ids, table = row.ravel(), self.table.astype(np.float64)
+        is_beyond = (ids < 0) | (ids >= len(table))
+        ids = np.where(is_beyond, 0, ids)
         slopes = slope.astype(np.float64).reshape(len(ids), -1)
         gains = slopes @ table.T  # [T, V]
         gains -= np.take_along_axis(gains, ids[:, None], axis=1)
-        closed = taken | ~self.allowed[ids]
+        closed = taken | is_beyond | ~self.allowed[ids]
         if self.changeable is not None:
             closed = closed | ~self.changeable.ravel()
         gains[closed] = -np.inf
@@ -111,8 +115,10 @@ class OneOf:
         return copy
 
     def changed(self, rows: Array, moved: Array) -> Array:
-        differ = [(rows[:, list(g)] != moved[:, list(g)]).any(axis=1) for g in self.groups]
-        return np.asarray(np.sum(differ, axis=0, dtype=np.int64))
+        differ = np.zeros(len(rows), np.int64)
+        for group in map(list, self.groups):
+            differ += (rows[:, group] != moved[:, group]).any(axis=1)
+        return differ
 
 
 def check_groups(groups: Sequence[Sequence[int]], rows: Array) -> None:

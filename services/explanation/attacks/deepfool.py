@@ -18,6 +18,7 @@ from services.explanation.attacks.norms import lengths, rowwise
 from services.explanation.attacks.victim import Victim, one_hot
 
 _FURTHER = 1e-4  # added to the distance so that a border is crossed and not only reached
+_MOST_BYTES = 1 << 23  # of the slopes of borders that are looked at together
 
 
 def deepfool(
@@ -53,9 +54,10 @@ def deepfool(
         left, logits = left[unmoved], logits[unmoved]
         if step == steps or not len(left):
             break
-        ahead, slopes = _borders(victim, moved[left], logits, left, rivals[left])
-        total[left] += _to_nearest(ahead, box.hold_slope(slopes), norm)
         x = rows[left]
+        total[left] += _to_nearest(
+            victim, moved[left], logits, left, rivals[left], box=box, norm=norm
+        )
         moved[left] = box.project(x, x.astype(np.float64) + (1 + overshoot) * total[left])
     return moved
 
@@ -68,6 +70,29 @@ def _rivals(victim: Victim, logits: Array, candidates: int) -> Array:
     others[victim.all, victim.classes] = -np.inf
     best: Array = np.argsort(-others, axis=1)[:, : min(candidates, logits.shape[1] - 1)]
     return best
+
+
+def _to_nearest(
+    victim: Victim,
+    x: Array,
+    logits: Array,
+    left: Array,
+    rivals: Array,
+    *,
+    box: Box,
+    norm: Norm,
+) -> Array:
+    """The step to the nearest of the rivals' borders, float64 [n, …]."""
+    # A thousand rivals have a thousand slopes for each row: only the nearest is kept.
+    width = max(1, _MOST_BYTES // (8 * max(1, x.size + logits.size)))
+    shortest, step = np.full(len(x), np.inf), np.zeros(x.shape)
+    for start in range(0, rivals.shape[1], width):
+        some = rivals[:, start : start + width]
+        behind, slopes = _borders(victim, x, logits, left, some)
+        away, way = _nearest(behind, box.hold_slope(slopes), norm)
+        nearer = away < shortest
+        shortest[nearer], step[nearer] = away[nearer], way[nearer]
+    return step
 
 
 def _borders(
@@ -84,8 +109,8 @@ def _borders(
     return behind, slopes.reshape(*rivals.shape, *x.shape[1:])
 
 
-def _to_nearest(behind: Array, slopes: Array, norm: Norm) -> Array:
-    """The step to the nearest border, float64 [n, …]."""
+def _nearest(behind: Array, slopes: Array, norm: Norm) -> tuple[Array, Array]:
+    """How far the nearest border is, float64 [n], and the step there [n, …]."""
     flat = slopes.reshape(-1, *slopes.shape[2:])
     dual = lengths(flat, "l1" if norm == "linf" else "l2").reshape(behind.shape)
     away = np.abs(behind) / np.maximum(dual, 1e-300)
@@ -93,5 +118,4 @@ def _to_nearest(behind: Array, slopes: Array, norm: Norm) -> Array:
     here = np.arange(len(behind))
     slope, away, dual = slopes[here, nearest], away[here, nearest], dual[here, nearest]
     direction = np.sign(slope) if norm == "linf" else slope / rowwise(dual + 1e-300, slope)
-    step: Array = rowwise(away + _FURTHER, slope) * direction
-    return step
+    return away, rowwise(away + _FURTHER, slope) * direction

@@ -3,15 +3,15 @@
 Andriushchenko, Croce, Flammarion, Hein, "Square Attack: a query-efficient black-box adversarial
 attack via random search", ECCV 2020, algorithms 1 and 2. https://arxiv.org/abs/1912.00049
 
-Departures from the paper: inputs that are not images [C, H, W] have a random subset of their
-elements moved instead of a square; L∞ only.
+Departures from the paper: inputs that are not images [C, H, W] or [H, W, C] have a random subset
+of their elements moved instead of a square; L∞ only.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from services.explanation.arrays import Array
+from services.explanation.arrays import Array, is_channels_last
 from services.explanation.attacks.ball import Ball
 from services.explanation.attacks.victim import Victim
 from wintergarden.errors import Unsupported
@@ -39,7 +39,9 @@ def square(
     if ball.norm != "linf":
         raise Unsupported("square moves within the L-infinity norm; pgd and boundary know L2")
     rng = np.random.default_rng(seed)
-    best = ball.project(rows, rows + ball.epsilon * _stripes(rows.shape, rng))
+    is_last = is_channels_last(rows.shape[1:])
+    shape = _channels_first(rows.shape) if is_last else rows.shape
+    best = ball.project(rows, rows + ball.epsilon * _placed(_stripes(shape, rng), is_last))
     highest = np.full(len(rows), -np.inf)
     left = victim.all
     moved = best.copy()
@@ -56,14 +58,24 @@ def square(
         current = share * 0.5 ** sum(step * 10_000 >= at * steps for at in _HALVED_AT)
         changed = best[left].astype(np.float64)
         for index, row in enumerate(left):
-            where = _window(rows.shape[1:], current, rng)
+            where = _placed(_window(shape[1:], current, rng), is_last)
             # One sign for each channel of the square, one for each element of a subset.
-            channels = rows.shape[1] if rows.ndim == 4 else 1
+            channels = shape[1] if rows.ndim == 4 else 1
             signs = rng.choice((-1.0, 1.0), (channels, *[1] * (rows.ndim - 2)))
-            to = rows[row].astype(np.float64) + ball.epsilon * signs
+            to = rows[row].astype(np.float64) + ball.epsilon * _placed(signs, is_last)
             changed[index] = np.where(where, to, changed[index])
         moved[left] = ball.project(rows[left], changed)
     return best
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    count, height, width, channels = shape
+    return count, channels, height, width
+
+
+def _placed(drawn: Array, is_last: bool) -> Array:
+    """[…, C, H, W] as the rows have it."""
+    return np.moveaxis(drawn, -3, -1) if is_last else drawn
 
 
 def _stripes(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, minimize
 
 from services.explanation.attack_methods import ATTACKS, AttackMethod
-from services.explanation.attacks.ball import Ball
+from services.explanation.attacks import deepfool
+from services.explanation.attacks.ball import Ball, Norm
 from services.explanation.attacks.box import Box
 from services.explanation.attacks.norms import distances
+from services.explanation.attacks.square import square
 from services.explanation.attacks.victim import Victim, margin_weights, margins
 from services.explanation.parameters import settle
-from wintergarden.errors import FailedPrecondition, InvalidTensor, Unsupported
+from wintergarden.errors import FailedPrecondition, InvalidArgument, InvalidTensor, Unsupported
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of SciPy, for how foolbox imports it
@@ -151,6 +153,72 @@ def test_a_method_that_searches_a_range_needs_one(name: str, run) -> None:
     method = next(m for m in ATTACKS if m.name == name)
     with pytest.raises(FailedPrecondition, match="name value_range"):
         run(method, Ball(0, Box()))
+
+
+@pytest.mark.parametrize("name", ["carlini_wagner", "lbfgs", "boundary"])
+def test_a_range_without_a_width_is_refused(name: str, run) -> None:
+    method = next(m for m in ATTACKS if m.name == name)
+    with pytest.raises(InvalidArgument, match=r"a range of .* at most") as error:
+        run(method, Ball(0, Box(-1.7e308, 1.7e308)))
+    assert error.value.field == "value_range"
+
+
+@pytest.mark.parametrize("method", MINIMAL, ids=names)
+def test_a_row_that_fools_unmoved_stays(method: AttackMethod, run, digits) -> None:
+    """Targeted, the class that is wanted of the first row is its own."""
+    targets = (digits[1] + 1) % 10
+    targets[0] = digits[1][0]
+    result = run(method, Ball(0, Box(0, 1)), targets)
+    np.testing.assert_array_equal(result.moved[0], result.rows[0])
+    assert (result.moved[1:] != result.rows[1:]).any()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_deepfool_keeps_few_of_many_borders(norm: Norm, monkeypatch) -> None:
+    """And goes where it would have gone with all of them before it."""
+    rng = np.random.default_rng(0)
+    features, classes = 400, 300
+    weights = rng.standard_normal((features, classes))
+    rows = rng.random((3, features))
+    logits = rows @ weights
+    batches: list[int] = []
+
+    def slope(_: np.ndarray, cotangents: np.ndarray) -> np.ndarray:
+        batches.append(len(cotangents))
+        return cotangents @ weights.T
+
+    def moved(most_bytes: int) -> np.ndarray:
+        monkeypatch.setattr(deepfool, "_MOST_BYTES", most_bytes)
+        batches.clear()
+        victim = Victim(lambda x: x @ weights, slope, logits.argmax(axis=1), is_targeted=False)
+        return deepfool.deepfool(victim, rows, Box(), norm=norm, candidates=classes)
+
+    together = moved(1 << 30)
+    assert max(batches) == len(rows) * (classes - 1)
+    in_parts = moved(1 << 18)
+    assert max(batches) * 8 * (features + classes) <= 1 << 18
+    np.testing.assert_allclose(in_parts, together, rtol=1e-12)
+    assert ((together @ weights).argmax(axis=1) != logits.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_square_moves_squares_of_either_layout(step: int) -> None:
+    """What is drawn is the same, so [H, W, C] is moved as [C, H, W] is."""
+    first = np.full((2, 3, 20, 24), 0.5, np.float32)
+    last = np.moveaxis(first, 1, -1)
+    weights = np.random.default_rng(0).standard_normal(first[0].shape)
+
+    def moved(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        def logits(x: np.ndarray) -> np.ndarray:
+            height = (x * weights).sum(axis=(1, 2, 3))
+            return np.stack([100 - height, height], axis=1)
+
+        victim = Victim(logits, lambda x, _: x, np.zeros(2, np.int64), is_targeted=False)
+        return square(victim, rows, Ball(0.1, Box(0, 1)), steps=20 * step + 1)
+
+    np.testing.assert_array_equal(
+        np.moveaxis(moved(first, weights), 1, -1), moved(last, np.moveaxis(weights, 0, -1))
+    )
 
 
 def test_square_knows_one_norm(run) -> None:

@@ -128,6 +128,27 @@ def test_groups_move_their_one(seed: int) -> None:
         assert reached == pytest.approx(best) or best == pytest.approx(own)
 
 
+def test_where_every_group_is_locked_nothing_changed() -> None:
+    rows = np.eye(3)
+    assert OneOf(()).changed(rows, rows).tolist() == [0, 0, 0]
+
+
+def test_an_id_beyond_the_table_stays() -> None:
+    """The model clips it into the table itself."""
+    bag = Bag(np.random.default_rng(0))
+    rows = texts(np.random.default_rng(1))
+    rows[:, 0], rows[:, 1] = IDS + 3, -2
+    victim = Victim(
+        lambda x: bag.logits(x.clip(0, IDS - 1)),
+        bag.slope,
+        bag.logits(rows.clip(0, IDS - 1)).argmax(axis=1),
+        is_targeted=False,
+    )
+    moved = hotflip(victim, rows, Tokens(bag.table, bag.allowed), flips=LENGTH)
+    np.testing.assert_array_equal(moved[:, :2], rows[:, :2])
+    assert (moved[:, 2:] != rows[:, 2:]).any()
+
+
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
