@@ -138,7 +138,8 @@ def _rows(request: pb.SubmitExplanationRequest, operation: str) -> tuple[int, tu
         if has_examples:
             raise InvalidArgument("a curve takes max_examples, not examples", "examples")
         return 0, ()
-    has_input = getattr(request, operation).HasField("input")
+    sent = getattr(request, operation).input  # which of examples has a name alone
+    has_input = bool(sent.datatype or sent.shape)
     if has_input == has_examples:
         raise InvalidArgument(
             f"give either {operation}.input or examples" + (", not both" if has_input else ""),

@@ -140,7 +140,19 @@ def _explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Expl
         )
     if targets is None:
         targets = answers.argmax(axis=1)
+    _check_finite(subject, head, np.take_along_axis(answers, targets[:, None], axis=1)[:, 0])
     return method(subject, query, head, answers, targets)
+
+
+def _check_finite(subject: Subject, head: Head, values: Array) -> None:
+    """What is explained, [N], before it is: of NaN and infinity there are no shares."""
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        raise InvalidArgument(
+            f"output '{head.name}' of {subject.label} is {values[wrong[0]]} for row {wrong[0]}; "
+            "explained are outputs that are finite",
+            "input",
+        )
 
 
 def _over_places(

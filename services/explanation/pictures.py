@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 
@@ -20,6 +20,7 @@ from services.explanation.render.lengths import Growth, growths
 from services.explanation.render.panda import Verdict, panda
 from services.explanation.render.style import Caption, is_image
 from services.explanation.render.text import text_map
+from wintergarden.errors import InvalidArgument
 from wintergarden.store import Manifest
 from wintergarden.text import PADDING, Vocabulary
 
@@ -54,8 +55,40 @@ class Picture:
         return "image/svg+xml" if self.suffix == "svg" else "image/png"
 
 
+def check_finite(
+    answer: Explanation | Adversarial, arrays: Mapping[str, Array], start: int = 0
+) -> None:
+    """Neither a scale nor a summary can be made of NaN or infinity.
+
+    Args:
+        answer: What the arrays are of.
+        arrays: With one entry for each row, or empty.
+        start: What the first row is called.
+
+    Raises:
+        InvalidArgument: which numbers of which row, for which output of which model.
+    """
+    for name, values in arrays.items():
+        is_fine = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        for row in np.flatnonzero(~is_fine)[:1]:
+            found = np.ravel(values[row])
+            raise InvalidArgument(
+                f"{name.replace('_', ' ')} of row {start + row} hold "
+                f"{found[~np.isfinite(found)][0]} for output '{answer.head.name}' of model "
+                f"'{answer.manifest.model}' version {answer.manifest.version}; explained and "
+                "attacked are outputs that are finite",
+                "input",
+            )
+
+
 def explanation_pictures(answer: Explanation) -> list[Picture]:
-    """A heat map for each image, coloured words for each text, bars for each row of a table."""
+    """A heat map for each image, coloured words for each text, bars for each row of a table.
+
+    Raises:
+        InvalidArgument: there is a number that is not finite.
+    """
+    names = ("outputs", "attributions", "player_values", "standard_errors")
+    check_finite(answer, {name: getattr(answer, name) for name in names})
     vocabulary = _vocabulary(answer)
     stem, rows = answer.method.replace("_", "-"), range(min(len(answer.rows), MAX_PICTURES))
     if vocabulary is None:
@@ -191,9 +224,7 @@ def _explanation_picture(answer: Explanation, row: int) -> bytes:
     has_players = bool(answer.player_values.size)
     image = channels_first(answer.rows[row])
     if is_image(image.shape) and answer.attributions.shape == answer.rows.shape:
-        planes = channels_first(answer.attributions[row]).reshape(-1, *image.shape[-2:])
-        # A superpixel spans the channels and has one value; gradients of channels add up.
-        attribution = planes[0] if has_players else planes.sum(axis=0)
+        attribution = _over_channels(answer, row, image.shape[-2:])
         value_range = _range(answer.manifest, answer.rows[row])
         region = None if answer.regions is None else answer.regions[row]
         if region is not None and region.ndim != 2:
@@ -204,6 +235,17 @@ def _explanation_picture(answer: Explanation, row: int) -> bytes:
     if len(values) == answer.rows[row].size:
         names = [f"feature {i} = {x:.4g}" for i, x in enumerate(answer.rows[row].reshape(-1))]
     return bars(names, values, answer.standard_errors[row], caption)
+
+
+def _over_channels(answer: Explanation, row: int, shape: tuple[int, ...]) -> Array:
+    """[H, W]: the sum over channels, in which a player that spans several counts once."""
+    planes = channels_first(answer.attributions[row]).reshape(-1, *shape)
+    if answer.player_values.shape[1] not in (0, planes.size):
+        # All elements of a player have its value, and hardly two players have the same.
+        planes = np.sort(planes, axis=0)
+        planes[1:][planes[1:] == planes[:-1]] = 0
+    total: Array = planes.sum(axis=0)
+    return total
 
 
 def _sums(answer: Explanation, row: int) -> list[str]:

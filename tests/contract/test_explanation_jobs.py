@@ -352,6 +352,8 @@ def test_what_cannot_be_done_is_refused(deployment: Deployment) -> None:
     assert handle.job.state is JobState.FAILED
     assert handle.job.attempt == 1, "trying again would not help"
     assert "must be FP32 [-1, 16], got FP32 [4, 15]" in handle.job.reason
+    handle = deployment.ended(client.jobs.explain("table", examples=(0, 1), input_name="other"))
+    assert "has the inputs features, got 'other'" in handle.job.reason
 
 
 def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(idle: Deployment) -> None:

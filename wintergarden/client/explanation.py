@@ -242,6 +242,7 @@ def explain_request(
         request.background.CopyFrom(as_tensor(background))
     if inputs is not None:
         request.input.CopyFrom(as_tensor(inputs))
+    if input_name:  # of examples too, which come without rows
         request.input.name = input_name
     for name, rows in (context or {}).items():
         tensor = as_tensor(rows)

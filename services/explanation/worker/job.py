@@ -82,8 +82,8 @@ def _do(work: Work, blocks: Blocks, progress: Progress, control: Control, pace: 
             progress.pictures.append(kept)
             control.picture(kept.path, kept.name, progress.steps)
         progress.steps = min(work.steps, (number + 1) * work.block_steps)
-        progress.evaluations += block.evaluations
-        progress.summary = block.summary
+        progress.evaluations += pace.rows if block.evaluations is None else block.evaluations
+        progress.summary = _together(progress.summary, block.summary)
         checkpoint = when_there_is_space(
             partial(blocks.keep, progress, block.arrays), control, "explain", pace.fraction
         )
@@ -95,6 +95,13 @@ def _do(work: Work, blocks: Blocks, progress: Progress, control: Control, pace: 
         )
         if not control.keep_checkpoint(checkpoint, progress.steps):
             raise Stopped("the checkpoint was refused")
+
+
+def _together(done: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+    """Blocks have all in common but this: long texts are sampled where short ones are exact."""
+    if "exact" not in block:
+        return dict(block)
+    return {**block, "exact": block["exact"] and done.get("exact", True)}
 
 
 def _finish(
@@ -221,6 +228,11 @@ class _Pace:
     def fraction(self) -> float:
         """Of the job, before the block under way."""
         return self._share[0]
+
+    @property
+    def rows(self) -> int:
+        """That the model was run on in the block under way."""
+        return self._rows
 
     def begin(self, number: int, count: int, steps: int) -> None:
         self.pin.check()

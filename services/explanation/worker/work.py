@@ -26,12 +26,13 @@ from services.explanation.pictures import (
     MAX_PICTURES,
     Picture,
     adversarial_pictures,
+    check_finite,
     explanation_pictures,
     robustness_pictures,
 )
 from services.explanation.requests import attack_query, explain_query, norm_of
 from services.explanation.subject import Subject
-from wintergarden.errors import FailedPrecondition, InvalidArgument
+from wintergarden.errors import FailedPrecondition, InvalidArgument, InvalidTensor
 from wintergarden.wire import explanation_pb2 as pb
 
 BLOCK_ROWS = 8
@@ -42,10 +43,17 @@ GRADIENT_BLOCK_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Numbers of some rows, each array with one entry for each row."""
+    """Numbers of some rows, each array with one entry for each row.
+
+    Attributes:
+        arrays: By name.
+        evaluations: As the method counts them; None: the rows that the model was run on.
+        summary: What the rows have in common.
+        pictures: Of the rows.
+    """
 
     arrays: dict[str, Array]
-    evaluations: int
+    evaluations: int | None
     summary: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
 
@@ -91,10 +99,11 @@ class _Explaining:
     ) -> None:
         self._subject = subject
         self._method = attribution(request.method)
-        rows = _examples(subject, examples)[0] if examples else None
+        name = request.input.name
+        rows = _examples(subject, name, examples)[0] if examples else None
         self._query = explain_query(request, rows)
         if examples:
-            context = _context(subject, self._query.input_name, examples)
+            context = _context(subject, name, examples)
             self._query = replace(self._query, context=context)
         self._render = request.render
         self.steps = len(self._query.rows)
@@ -114,17 +123,18 @@ class _Explaining:
         answer = explain(self._method.run, self._subject, query)
         rows = len(answer.rows)
         arrays = {
+            "outputs": answer.outputs,  # first, as what else is not finite follows from them
             "attributions": answer.attributions,
             "player_values": answer.player_values,
             "standard_errors": answer.standard_errors,
             "targets": answer.targets,
-            "outputs": answer.outputs,
             "base_values": answer.base_values,
             "efficiency_gaps": answer.efficiency_gaps,
         }
         if answer.regions is not None:
             arrays["regions"] = answer.regions
         arrays = {n: a if len(a) == rows else np.zeros((rows, 0)) for n, a in arrays.items()}
+        check_finite(answer, arrays, start)
         summary = {
             "output_name": answer.head.name,
             "output_space": answer.head.space,
@@ -154,7 +164,8 @@ class _Attacking:
     ) -> None:
         self._subject = subject
         self._method = attack_method(request.method)
-        rows, labels = _examples(subject, examples) if examples else (None, None)
+        name = request.input.name
+        rows, labels = _examples(subject, name, examples) if examples else (None, None)
         query = attack_query(request, rows)
         if labels is not None and not query.labels:
             query = replace(query, labels=tuple(int(label) for label in labels))
@@ -176,11 +187,11 @@ class _Attacking:
         )
         answer = attack(self._method.name, self._method.perturb, self._subject, query)
         arrays = {
+            "confidences_before": answer.confidences_before,
             "adversarial": answer.adversarial,
             "labels": np.asarray(answer.labels, np.int64),
             "predictions_before": answer.predictions_before,
             "predictions_after": answer.predictions_after,
-            "confidences_before": answer.confidences_before,
             "confidences_after": answer.confidences_after,
             "distances_linf": answer.distances_linf,
             "distances_l2": answer.distances_l2,
@@ -189,6 +200,7 @@ class _Attacking:
             "gradients": answer.gradients,
             "successes": answer.successes,
         }
+        check_finite(answer, arrays, start)
         summary = {
             "output_name": answer.head.name,
             "epsilon": answer.ball.epsilon,
@@ -249,7 +261,7 @@ class _Curve:
             "units": answer.balls[0].box.units,
             "norm": self._norm,
         }
-        return Block(arrays, 3 * answer.examples, summary)
+        return Block(arrays, None, summary)
 
     def last_pictures(self, arrays: dict[str, Array], summary: dict[str, Any]) -> list[Picture]:
         if not self._render:
@@ -268,13 +280,19 @@ class _Curve:
         return {"radii": float(self.steps), "lowest_accuracy": float(arrays["accuracies"].min())}
 
 
-def _examples(subject: Subject, examples: Sequence[int]) -> tuple[Array, Array | None]:
-    """Rows and labels of some of the version's held-out examples."""
+def _examples(subject: Subject, name: str, examples: Sequence[int]) -> tuple[Array, Array | None]:
+    """Rows and labels of some of the version's held-out examples, by an input; "": the first."""
     start, count = examples
     reference = subject.reference()
-    if subject.input.name not in reference.inputs:
-        raise FailedPrecondition(f"the examples of {subject.label} are of another input")
-    every = check_rows(subject, reference.inputs[subject.input.name])
+    names = [tensor.name for tensor in subject.manifest.inputs]
+    name = name or names[0]
+    if name not in names:
+        raise InvalidTensor(
+            f"{subject.label} has the inputs {', '.join(names)}, got '{name}'", "input"
+        )
+    if name not in reference.inputs:
+        raise FailedPrecondition(f"the examples of {subject.label} have no input '{name}'")
+    every = check_rows(subject.explaining(name, {}), reference.inputs[name])
     end = start + count if count else len(every)
     if not start < end <= len(every):
         asked = f"{start} to {end - 1}" if start < end else f"from {start} on"

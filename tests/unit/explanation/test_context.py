@@ -14,6 +14,7 @@ from services.explanation.explain import ExplainQuery, Explanation, explain
 from services.explanation.methods import attribution
 from services.explanation.subject import Subject, Subjects
 from services.explanation.worker.work import work_of
+from wintergarden.client.explanation import explain_request
 from wintergarden.errors import InvalidTensor, Unsupported
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.store import ManifestFields, TensorInfo, open_store
@@ -138,6 +139,23 @@ def test_a_job_over_examples_has_their_context(subject: Subject) -> None:
     expected = answer(subject, "saliency").attributions[1:]
     np.testing.assert_allclose(block.arrays["attributions"], expected, atol=1e-6)
     assert block.arrays["regions"].shape == (2, PREFIX.shape[1])
+
+
+def test_a_job_explains_the_input_of_the_examples_that_is_named(subject: Subject) -> None:
+    request = pb.SubmitExplanationRequest()
+    where = ((STEP, STEP + 1),)
+    request.explain.CopyFrom(
+        explain_request("forced", None, "integrated_gradients", targets=[TOKEN], region=where,
+                        input_name="prefix")
+    )  # fmt: skip
+    block = work_of(request, subject, (1, 2)).block(0)
+    asked = {"rows": PREFIX, "input_name": "prefix", "context": {"source": SOURCE}}
+    expected = answer(subject, "integrated_gradients", **asked).attributions[1:]
+    np.testing.assert_allclose(block.arrays["attributions"], expected, atol=1e-6)
+
+    request.explain.input.name = "suffix"
+    with pytest.raises(InvalidTensor, match="has the inputs source, prefix, got 'suffix'"):
+        work_of(request, subject, (1, 2))
 
 
 def test_what_goes_with_a_request_is_checked(subject: Subject) -> None:

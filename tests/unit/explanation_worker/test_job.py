@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from services.explanation.explain import Explanation
+from services.explanation.arrays import Array
+from services.explanation.explain import Explanation, explain
 from services.explanation.pictures import Picture
+from services.explanation.subject import Subject
 from services.explanation.testing import EXAMPLES, FEATURES, publish_linear
 from services.explanation.worker import job
 from wintergarden.errors import (
@@ -22,10 +24,12 @@ from wintergarden.errors import (
     InvalidArgument,
     StorageFull,
 )
+from wintergarden.jobs.results import MAX_INDEX_BYTES, Result
 from wintergarden.store import open_store
 from wintergarden.store.arrays import unpack
 from wintergarden.store.job_files import JobFiles, open_job_files
 from wintergarden.wire import explanation_pb2 as pb
+from wintergarden.wire import tensors
 from wintergarden.worker.control import Stopped
 from wintergarden.worker.space import when_there_is_space
 
@@ -294,3 +298,68 @@ def test_of_a_single_row_it_tells_how_much_is_done(
     within = [fraction for fraction in control.fractions if fraction <= job.BLOCKS_END]
     assert len(within) > 40
     assert max(np.diff(within)) < 2 * job.BLOCKS_END / 40
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
+def test_exact_is_what_is_exact_in_all_blocks(
+    work: Job, monkeypatch: pytest.MonkeyPatch, first: bool, second: bool
+) -> None:
+    """Also where another attempt did the first."""
+    told = iter([first, second])
+
+    def explained(*asked: Any) -> Explanation:
+        return replace(explain(*asked), is_exact=next(told))
+
+    monkeypatch.setattr("services.explanation.worker.work.explain", explained)
+    stopped = Control(stop_after=1)
+    with pytest.raises(Stopped):
+        work.run(stopped, examples=[0, 16])
+    work.run(fence=2, examples=[0, 16], checkpoint=stopped.checkpoints[-1])
+    result = Result.from_json(work.files.read("2/result.json", MAX_INDEX_BYTES))
+    assert result.summary["exact"] == (first and second)
+
+
+@pytest.mark.parametrize("method", ["fgsm", "pgd", "deepfool"])
+def test_a_curve_counts_what_was_run(
+    work: Job, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    run: list[int] = []
+    batches = Subject._batches
+
+    def counted(self: Subject, rows: Array) -> Iterator[Array]:
+        run.append(len(rows))
+        return batches(self, rows)
+
+    monkeypatch.setattr(Subject, "_batches", counted)
+    request = pb.SubmitExplanationRequest()
+    request.robustness.method = method
+    request.robustness.epsilons[:] = [0.1, 0.2]
+    work.put(request)
+    told = work.run(operation="robustness", method=method, examples=[])
+    assert told["metrics"]["evaluations"] == sum(run)
+    if method == "fgsm":
+        assert sum(run) == 2 * 3 * EXAMPLES
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the attack computes with infinity
+@pytest.mark.parametrize("kind", ["explain", "attack"])
+def test_outputs_that_are_not_finite_are_refused_at_once(work: Job, kind: str) -> None:
+    request = pb.SubmitExplanationRequest()
+    method = "saliency" if kind == "explain" else "fgsm"
+    asked = request.explain if kind == "explain" else request.attack
+    asked.method = method
+    rows = np.ones((3, FEATURES), np.float32)
+    rows[1] = 3e38
+    asked.input.CopyFrom(tensors.to_message("features", rows))
+    if kind == "attack":
+        request.attack.epsilon = 0.1
+        request.attack.value_range[:] = [0, 3.2e38]
+    work.put(request)
+    control = Control()
+    told = {
+        "explain": "output 'logits' of model 'table' version 1 is inf for row 1",
+        "attack": "row 1 hold .* 'logits' of model 'table' version 1",
+    }
+    with pytest.raises(InvalidArgument, match=told[kind]):
+        work.run(control, operation=kind, method=method, examples=[])
+    assert not control.checkpoints
