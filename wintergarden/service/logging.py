@@ -94,10 +94,20 @@ def configure(service: str, settings: ProcessSettings) -> None:
         structlog.processors.StackInfoRenderer(),
         _named(service),
     ]
+    # By default both would show the frames' variables: payloads, and whatever is secret.
     rendered: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if for_people
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            structlog.processors.JSONRenderer(),
+        ]
     )
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *shared, *rendered],

@@ -45,6 +45,25 @@ def test_console_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "loaded" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_frames_hold_is_not_logged(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    service_logging.configure("room", ProcessSettings(log_format=log_format))
+
+    def fail(payload: object) -> None:
+        raise ValueError("broken")
+
+    try:
+        fail(["pati" + "ent"])  # as no line of code has it
+    except ValueError:
+        structlog.get_logger("a.module").exception("failed")
+    told = capsys.readouterr().err
+    assert "broken" in told
+    assert "in fail" in told or '"name": "fail"' in told
+    assert "patient" not in told
+
+
 def test_levels_are_switched_while_loggers_are_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     service_logging.configure("room", ProcessSettings(log_format="json"))
     log = structlog.get_logger("a.module")
