@@ -236,8 +236,9 @@ class Writing:
         )
 
     def _release_step(self, graph: Graph, metrics: Mapping[str, float]) -> Release:
-        states = tuple(state.zeros(GOLDEN_ROWS) for state in self._writer.states)
         tokens = torch.from_numpy(self._dataset.test.inputs[:GOLDEN_ROWS, :4])
+        # Of few texts there may be fewer to test with.
+        states = tuple(state.zeros(len(tokens)) for state in self._writer.states)
         with torch.no_grad():  # the third step: its states are no zeros any more
             for place in range(tokens.shape[1] - 1):
                 _, states = self._writer.step(tokens[:, place : place + 1], states)

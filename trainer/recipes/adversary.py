@@ -57,7 +57,8 @@ class Adversary:
             starts: as `starts` draws them.
         """
         size = _FAST_STEP if self.steps == 1 else _FAR / self.steps
-        was_training = network.training
+        # Each by itself: parts that are frozen do not train while the rest does.
+        modes = [(module, module.training) for module in network.modules()]
         network.eval()
         try:
             moved = self._inside(inputs, inputs + starts)
@@ -66,7 +67,8 @@ class Adversary:
                 (slope,) = torch.autograd.grad(loss(leaf), leaf)
                 moved = self._inside(inputs, leaf.detach() + size * self.epsilon * slope.sign())
         finally:
-            network.train(was_training)
+            for module, is_training in modes:
+                module.training = is_training
         return moved.detach()
 
     def _inside(self, inputs: Tensor, moved: Tensor) -> Tensor:

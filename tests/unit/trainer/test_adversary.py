@@ -42,6 +42,18 @@ def test_moves_against_the_network_within_ball_and_range(steps: int) -> None:
     assert loss(moved) > loss(inputs + starts.clamp(-0.1, 0.1))
 
 
+def test_what_is_frozen_does_not_train_afterwards() -> None:
+    """A part in evaluation mode, of a network that trains, is so again."""
+    frozen, free = nn.BatchNorm1d(4).eval(), nn.BatchNorm1d(4)
+    network = nn.Sequential(frozen, free, nn.Linear(4, 2))
+    adversary, inputs = Adversary(0.1, 2, None), torch.rand(8, 4)
+    before = [buffer.clone() for buffer in network.buffers()]
+    adversary.move(network, lambda x: network(x).square().sum(), inputs, torch.zeros(8, 4))
+    assert [module.training for module in network] == [False, True, True]
+    assert network.training
+    assert all(torch.equal(a, b) for a, b in zip(before, network.buffers(), strict=True))
+
+
 def test_starts_do_not_depend_on_how_a_batch_is_shared_out() -> None:
     adversary = Adversary(0.3, 1, None)
     starts = adversary.starts(1000, (4,), torch.Generator().manual_seed(1))

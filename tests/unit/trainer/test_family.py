@@ -103,6 +103,15 @@ FAMILIES = [
 ]
 
 
+def test_a_language_of_one_text_is_published_too() -> None:
+    """Of which a test has fewer pieces than there are golden examples."""
+    known = untrained("char_transformer")
+    test = known.dataset.test
+    few = replace(known.dataset, test=Split(test.inputs[:1], test.labels[:1]))
+    made = make_releases(replace(known, dataset=few), "m", (), pytest.fail)
+    assert [release.suffix for release in made] == [".forced", ".step", ""]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_proved_and_says_what_it_is(name: str) -> None:
     """Making it has held every graph to PyTorch at several batches, lengths and strange inputs."""
