@@ -140,17 +140,22 @@ def _explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Expl
         )
     if targets is None:
         targets = answers.argmax(axis=1)
-    _check_finite(subject, head, np.take_along_axis(answers, targets[:, None], axis=1)[:, 0])
+    _check_finite(subject, head, answers, targets, range(len(rows)))
     return method(subject, query, head, answers, targets)
 
 
-def _check_finite(subject: Subject, head: Head, values: Array) -> None:
-    """What is explained, [N], before it is: of NaN and infinity there are no shares."""
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
+def _check_finite(
+    subject: Subject, head: Head, outputs: Array, targets: Array, numbers: Sequence[int]
+) -> None:
+    """Outputs [N, K] before they are explained: NaN and infinity have no shares.
+
+    `numbers` are what the rows are called.
+    """
+    values = np.take_along_axis(outputs, targets[:, None], axis=1)[:, 0]
+    for wrong in np.flatnonzero(~np.isfinite(values))[:1]:
         raise InvalidArgument(
-            f"output '{head.name}' of {subject.label} is {values[wrong[0]]} for row {wrong[0]}; "
-            "explained are outputs that are finite",
+            f"output '{head.name}' of {subject.label} is {values[wrong]} for row "
+            f"{numbers[wrong]}; explained are outputs that are finite",
             "input",
         )
 
@@ -175,6 +180,7 @@ def _over_places(
         there, pooled = subject.over(head, rank, shares_of(masks[group[0]], rank))
         rows = query.rows[group]
         outputs = there.outputs(rows, pooled)
+        _check_finite(subject, head, outputs, targets[group], group.tolist())
         there = there.among(left / len(group))
         parts.append(method(there, replace(query, rows=rows), pooled, outputs, targets[group]))
         left -= len(group)

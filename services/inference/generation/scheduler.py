@@ -125,12 +125,8 @@ class Generator(Generic[R]):
                 if generation.is_quickly_begun:
                     generation.begin()
                 self._enqueue(generation)
-            except WintergardenError as error:
-                is_full = isinstance(error, Overloaded)
-                self._refuse(request, error, Failure.REJECTED if is_full else Failure.OTHER)
             except Exception as error:
-                _log.exception("not generated", model=self._writer.label)
-                self._refuse(request, error, Failure.BACKEND)
+                self._decline(request, error)
 
     def close(self) -> None:
         """Finish what was begun, for at most a minute; a late request is still answered."""
@@ -250,10 +246,11 @@ class Generator(Generic[R]):
             try:
                 if not generation.has_begun:
                     generation.begin()
-                self._stepper.join()
-            except WintergardenError as error:
-                self._refuse(generation.request, error, Failure.OTHER)
+            except Exception as error:  # nobody else has it any more
+                self._decline(generation.request, error)
                 continue
+            try:
+                self._stepper.join()
             except MemoryError:
                 full = Overloaded(f"{self._writer.label}: no memory for one text more")
                 self._refuse(generation.request, full, Failure.REJECTED)
@@ -309,6 +306,14 @@ class Generator(Generic[R]):
         self._stepper.release()
         for generation in lost:
             self._refuse(generation.request, error, Failure.BACKEND)
+
+    def _decline(self, request: R, error: Exception) -> None:
+        """Refuse what has not begun, for whatever reason."""
+        failure = Failure.REJECTED if isinstance(error, Overloaded) else Failure.OTHER
+        if not isinstance(error, WintergardenError):
+            _log.exception("not generated", model=self._writer.label)
+            failure = Failure.BACKEND
+        self._refuse(request, error, failure)
 
     def _refuse(self, request: R, error: Exception, failure: Failure) -> None:
         self.statistics.failed(failure, self._now_ns() - request.arrived_ns)

@@ -224,6 +224,22 @@ def test_a_text_that_is_certainly_too_long_is_not_taken_apart(writer):
         assert str(65_536 if length < 262_144 else 262_144) in caught.value.details()
 
 
+def test_a_long_text_is_answered_even_where_it_cannot_be_taken_apart(writer, monkeypatch):
+    """That happens on the thread that writes, where nobody else knows of the request."""
+    world, _, client = writer
+    long = "ab " * 2_000
+    said = told(world, client.ModelInfer(asking(long, seed=[1], max_tokens=[3]), timeout=LIMIT_S))
+    assert len(said[1]) >= 1
+
+    def fault(*_args):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("services.inference.generation.writer.Writer.prompt", fault)
+    with pytest.raises(grpc.RpcError) as caught:
+        client.ModelInfer(asking(long), timeout=LIMIT_S)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+
+
 def test_tokens_of_prompts_are_counted(writer):
     world, app, client = writer
     generated = app.repository.resolve("writer").generator.scheduler.generated

@@ -379,3 +379,9 @@ def test_a_delay_of_ages_is_waited_for_without_an_error():
     backlog.put([Waiting() for _ in range(3)])
     waiter.join(10)
     assert not waiter.is_alive()
+
+
+def test_what_runs_alone_is_not_taken_by_preferred_sizes():
+    backlog = backlog_of(max_rows=0, preferred_rows=(4,))
+    backlog.put([Waiting() for _ in range(4)])
+    assert [len(batch) for batch in taken(backlog)] == [1] * 4
