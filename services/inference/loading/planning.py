@@ -68,7 +68,7 @@ def make_plan(
         gives_way=not inline_rows,
         max_waiting=max_waiting,
         oversized=_oversized(config),
-        preferred_rows=tuple(batching.preferred_batch_size) if max_rows else (),
+        preferred_rows=tuple(batching.preferred_batch_size),
         max_queue_delay_us=(
             min(batching.max_queue_delay_microseconds, _LONGEST_DELAY_US) if max_rows else 0
         ),

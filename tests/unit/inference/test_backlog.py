@@ -371,16 +371,6 @@ def test_one_of_any_size_waits_alone():
     assert fill(one, 1, rows=9_000) == 1
 
 
-def test_a_delay_of_ages_is_waited_for_without_an_error():
-    backlog = backlog_of(max_rows=4, max_queue_delay_us=3_600_000_000)
-    backlog.put([Waiting()])
-    waiter = threading.Thread(target=backlog.wait, daemon=True)
-    waiter.start()
-    backlog.put([Waiting() for _ in range(3)])
-    waiter.join(10)
-    assert not waiter.is_alive()
-
-
 def test_what_runs_alone_is_not_taken_by_preferred_sizes():
     backlog = backlog_of(max_rows=0, preferred_rows=(4,))
     backlog.put([Waiting() for _ in range(4)])

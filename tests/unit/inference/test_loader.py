@@ -133,6 +133,22 @@ def test_an_imported_model_that_refuses_made_up_examples_is_served_all_the_same(
     assert not model.signature.is_rowwise
 
 
+def test_a_delay_has_a_bound_and_what_runs_alone_none(store):
+    """A lock cannot wait for ages; and nobody need wait for company that is not let in."""
+    config = """dynamic_batching { preferred_batch_size: [ 4 ]
+                                   max_queue_delay_microseconds: 18446744073709551615 }"""
+    plan = load(store, publish(store, DOUBLING, 2 * X), config).scheduler.plan
+    assert plan.max_rows > 1
+    assert plan.max_queue_delay_us == 3_600_000_000
+    # Not claimed to be batched, and so tried: its rows see one another.
+    store.import_onnx("alone", onnx.parser.parse_model(CENTRING).SerializeToString())
+    source = StoreSource(store)
+    store.write_configuration("alone", config.encode())
+    loader = Loader(LoaderOptions(device="cpu"), Repository().resolve)
+    alone = loader.load("alone", 1, source.files("alone", 1), source.configuration("alone"))
+    assert (alone.scheduler.plan.max_rows, alone.scheduler.plan.max_queue_delay_us) == (0, 0)
+
+
 def test_a_configuration_says_how_requests_wait(store):
     config = """max_batch_size: 16
         dynamic_batching {
