@@ -201,16 +201,16 @@ def test_how_long_a_request_may_wait(allowed_us, wished_us, override, kept_us):
 def test_a_request_is_told_the_moment_its_time_is_over():
     expired = Expired()
     backlog = backlog_of(expired)
-    later, soon, forever = Waiting(timeout_us=80_000), Waiting(timeout_us=30_000), Waiting()
+    later, soon, forever = Waiting(timeout_us=900_000), Waiting(timeout_us=30_000), Waiting()
     started = time.perf_counter()
     backlog.put([later, soon, forever])
     assert expired.said.wait(30)
-    assert expired == [soon]
-    assert 0.03 <= time.perf_counter() - started < 0.07
+    assert expired == [soon], "not with the next"
+    assert time.perf_counter() - started >= 0.03
     while len(expired) < 2:
         time.sleep(0.001)
     assert expired == [soon, later]
-    assert 0.08 <= time.perf_counter() - started < 0.13
+    assert time.perf_counter() - started >= 0.9
     assert taken(backlog) == [[forever]]
 
 
@@ -254,12 +254,17 @@ def test_a_queue_delay_waits_for_company_and_no_longer():
     started = time.perf_counter()
     backlog.put([Waiting()])
     assert backlog.wait()
-    assert 0.06 <= time.perf_counter() - started < 0.12
+    assert time.perf_counter() - started >= 0.06
     assert [len(batch) for batch in taken(backlog)] == [1]
+
+
+def test_a_full_batch_does_not_wait_for_more():
+    delay_s = 30
+    backlog = backlog_of(max_rows=4, max_queue_delay_us=delay_s * 1_000_000)
     started = time.perf_counter()
     backlog.put([Waiting() for _ in range(4)])
     assert backlog.wait()
-    assert time.perf_counter() - started < 0.05
+    assert time.perf_counter() - started < delay_s
     assert [len(batch) for batch in taken(backlog)] == [4]
 
 
