@@ -14,6 +14,7 @@ from services.explanation.attacks.box import Box
 from services.explanation.attacks.choices import OneOf, Tokens, check_groups
 from services.explanation.attacks.norms import distances
 from services.explanation.attacks.victim import Victim
+from services.explanation.finite import check_finite
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_rows
 from services.explanation.parameters import NO_NUMBERS, Numbers
@@ -29,6 +30,8 @@ FLIPS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 """Default radii of a curve of flips."""
 
 MAX_RADII = 100
+
+_MOVED = " as the attack moved it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class AttackQuery:
         one_of: Groups of columns of which one is 1 and the others are 0. A method that flips moves
             the one; all others leave these columns alone.
         parameters: Of the method.
+        first_row: What the first of the rows is called in messages.
     """
 
     rows: Array
@@ -61,6 +65,7 @@ class AttackQuery:
     changeable: Array | None = None
     one_of: tuple[tuple[int, ...], ...] = ()
     parameters: Numbers = field(default_factory=dict)
+    first_row: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +217,8 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
     perturb.check_radius(method, query.epsilon)
     perturb.check_input(method, subject, box)
     head = subject.logits_head(query.output_name, perturb.needs_gradient)
-    logits = _logits(subject, rows, head)
+    numbers = query.first_row + np.arange(len(rows))
+    logits = _finite_logits(subject, rows, head, numbers)
     _require_classes(logits, head)
     labels = check_classes(query.labels, len(rows), logits.shape[1], "labels")
     targets = check_classes(query.targets, len(rows), logits.shape[1], "targets")
@@ -231,7 +237,7 @@ def attack(method: str, perturb: Perturbation, subject: Subject, query: AttackQu
         labels=labels,
         targets=targets,
         logits_before=logits,
-        logits_after=_logits(subject, moved, head),
+        logits_after=_finite_logits(subject, moved, head, numbers, _MOVED),
         queries=victim.queries,
         gradients=victim.gradients,
     )
@@ -276,22 +282,24 @@ def evaluate_robustness(
     rows = check_rows(subject, reference.inputs[owner.input.name])[:count]
     labels = reference.labels[:count].astype(np.int64)
     head = subject.logits_head("", perturb.needs_gradient)
-    logits = _logits(subject, rows, head)
+    numbers = np.arange(len(rows))
+    logits = _finite_logits(subject, rows, head, numbers)
     _require_classes(logits, head)
     # Another's examples may have classes that this model does not know.
     check_classes(labels.tolist(), len(rows), logits.shape[1], "labels")
     box.check_centre(rows)
 
-    def moved(classes: Array, ball: Ball) -> Array:
-        victim = _victim(subject, head, classes, logits, is_targeted=False)
-        return perturb.move(victim, rows, ball, parameters)
+    def attacked(ball: Ball) -> tuple[Array, Array]:
+        victim = _victim(subject, head, labels, logits, is_targeted=False)
+        moved = perturb.move(victim, rows, ball, parameters)
+        after = _finite_logits(subject, moved, head, numbers, _MOVED)
+        return moved, _predictions(after) != labels
 
     if perturb.is_bounded:
-        predictions = (_logits(subject, moved(labels, ball), head).argmax(axis=1) for ball in balls)
-        accuracies = [float((predicted == labels).mean()) for predicted in predictions]
+        every = (attacked(ball)[1] for ball in balls)
+        accuracies = [float((~fooled).mean()) for fooled in every]
     else:
-        nearest = moved(labels, Ball(0.0, box, norm))
-        fooled = _logits(subject, nearest, head).argmax(axis=1) != labels
+        nearest, fooled = attacked(Ball(0.0, box, norm))
         away = np.where(fooled, distances(rows, nearest, norm), np.inf)
         away[logits.argmax(axis=1) != labels] = 0  # wrong as they are, wherever they were moved
         accuracies = [float((away > ball.epsilon).mean()) for ball in balls]
@@ -357,6 +365,15 @@ def _logits(subject: Subject, rows: Array, head: Head) -> Array:
     if head.space != "probability":
         return outputs
     logits: Array = np.log(np.maximum(outputs, np.finfo(outputs.dtype).tiny))
+    return logits
+
+
+def _finite_logits(
+    subject: Subject, rows: Array, head: Head, numbers: Array, moved: str = ""
+) -> Array:
+    """As `_logits`; minus infinity is allowed of a class, as long as another has a number."""
+    logits = _logits(subject, rows, head)
+    check_finite(subject, head, logits.max(axis=1), numbers, moved)
     return logits
 
 

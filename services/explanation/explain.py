@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from services.explanation.arrays import Array
+from services.explanation.finite import check_finite
 from services.explanation.heads import Head
 from services.explanation.inputs import check_classes, check_context, check_rows
 from services.explanation.parameters import Numbers
@@ -38,6 +39,7 @@ class ExplainQuery:
         layer: An inner tensor, for methods that look at one.
         region: Where an output that has places is explained; see `regions`.
         context: Of a model with several inputs all but the explained one, [N, …] each.
+        first_row: What the first of the rows is called in messages.
     """
 
     rows: Array
@@ -53,6 +55,7 @@ class ExplainQuery:
     layer: str = ""
     region: Region = ""
     context: Mapping[str, Array] = field(default_factory=dict)
+    first_row: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,7 @@ class Explanation:
         player_values, standard_errors: (N, M).
         targets, outputs: (N,); base_values, efficiency_gaps: (N,) or empty.
         regions: (N, *places), bool: what the outputs are means over; None without places.
+        assignment: (…), whose value an element of a row has, where all rows have the same players.
     """
 
     manifest: Manifest
@@ -82,6 +86,7 @@ class Explanation:
     is_exact: bool = False
     background: str = ""
     regions: Array | None = None
+    assignment: Array | None = None
 
 
 Attribution = Callable[[Subject, ExplainQuery, Head, Array, Array], Explanation]
@@ -116,7 +121,12 @@ def _in_context(method: Attribution, subject: Subject, query: ExplainQuery) -> E
     for row in range(count):
         targets = query.targets if len(query.targets) < 2 else query.targets[row : row + 1]
         alone = replace(
-            query, rows=query.rows[row : row + 1], input_name=name, targets=targets, context={}
+            query,
+            rows=query.rows[row : row + 1],
+            input_name=name,
+            targets=targets,
+            context={},
+            first_row=query.first_row + row,
         )
         there = subject.explaining(name, {n: a[row : row + 1] for n, a in context.items()})
         parts.append(_explain(method, there.among(count - row), alone))
@@ -140,24 +150,15 @@ def _explain(method: Attribution, subject: Subject, query: ExplainQuery) -> Expl
         )
     if targets is None:
         targets = answers.argmax(axis=1)
-    _check_finite(subject, head, answers, targets, range(len(rows)))
+    numbers = query.first_row + np.arange(len(rows))
+    check_finite(subject, head, _picked(answers, targets), numbers)
     return method(subject, query, head, answers, targets)
 
 
-def _check_finite(
-    subject: Subject, head: Head, outputs: Array, targets: Array, numbers: Sequence[int]
-) -> None:
-    """Outputs [N, K] before they are explained: NaN and infinity have no shares.
-
-    `numbers` are what the rows are called.
-    """
-    values = np.take_along_axis(outputs, targets[:, None], axis=1)[:, 0]
-    for wrong in np.flatnonzero(~np.isfinite(values))[:1]:
-        raise InvalidArgument(
-            f"output '{head.name}' of {subject.label} is {values[wrong]} for row "
-            f"{numbers[wrong]}; explained are outputs that are finite",
-            "input",
-        )
+def _picked(outputs: Array, targets: Array) -> Array:
+    """Of outputs [N, K] those of the targets, [N]."""
+    picked: Array = np.take_along_axis(outputs, targets[:, None], axis=1)[:, 0]
+    return picked
 
 
 def _over_places(
@@ -180,7 +181,8 @@ def _over_places(
         there, pooled = subject.over(head, rank, shares_of(masks[group[0]], rank))
         rows = query.rows[group]
         outputs = there.outputs(rows, pooled)
-        _check_finite(subject, head, outputs, targets[group], group.tolist())
+        values = _picked(outputs, targets[group])
+        check_finite(subject, head, values, query.first_row + group)
         there = there.among(left / len(group))
         parts.append(method(there, replace(query, rows=rows), pooled, outputs, targets[group]))
         left -= len(group)

@@ -12,7 +12,7 @@ from services.explanation.attributions.expected_gradients import expected_gradie
 from services.explanation.attributions.integrated_gradients import integrated_gradients
 from services.explanation.attributions.path import QUADRATURES, Quadrature, refined
 from services.explanation.attributions.smooth_grad import smooth_grad
-from services.explanation.explain import Explanation
+from services.explanation.explain import MAX_EVALUATIONS, Explanation
 from services.explanation.gradient_task import Task
 from services.explanation.parameters import Parameter
 from wintergarden.errors import InvalidArgument
@@ -81,7 +81,7 @@ def by_integrated_gradients(task: Task) -> Explanation:
         len(rows),
         task.numbers["tolerance"] * np.maximum(1, np.abs(change)),
         steps=steps or FIRST_STEPS,
-        most=steps or _most_steps(task.query.max_evaluations, len(background)),
+        most=steps or _most_steps(task.query.max_evaluations, len(rows), len(background)),
     )
     return task.answer(
         task.per_token(attributions),
@@ -91,11 +91,14 @@ def by_integrated_gradients(task: Task) -> Explanation:
     )
 
 
-def _most_steps(max_evaluations: int, baselines: int) -> int:
-    """Of the last refinement that, with all before it, stays within the evaluations of one row."""
-    if not max_evaluations:
-        return MOST_STEPS
-    steps, most = (max_evaluations // baselines - 1) // 2, FIRST_STEPS
+def _most_steps(max_evaluations: int, rows: int, baselines: int) -> int:
+    """Of the last refinement that, with all before it, stays within the evaluations allowed.
+
+    Those of one row, as far as the caller sets them, and those of a request.
+    """
+    steps, most = MAX_EVALUATIONS // (2 * rows * baselines), FIRST_STEPS
+    if max_evaluations:
+        steps = min(steps, (max_evaluations // baselines - 1) // 2)
     if steps < FIRST_STEPS:
         raise InvalidArgument(
             f"max_evaluations={max_evaluations}: automatic steps begin with "

@@ -52,7 +52,8 @@ def check_rows(subject: Subject, rows: Array, name: str = "", field: str = "inpu
     """Rows [N, …] as the model takes them.
 
     Raises:
-        InvalidTensor: another name, datatype or shape, no rows or too many, NaN or infinity.
+        InvalidTensor: another name, datatype or shape, no rows or too many, rows of nothing, NaN or
+            infinity.
     """
     expected = subject.input
     wanted = f"{expected.datatype} {list(expected.shape)}"
@@ -67,6 +68,11 @@ def check_rows(subject: Subject, rows: Array, name: str = "", field: str = "inpu
         raise InvalidTensor(f"{field} '{expected.name}' is BYTES; explained are numbers", field)
     if not 1 <= len(rows) <= MAX_ROWS:
         raise InvalidTensor(f"{field} has {len(rows)} rows; 1 to {MAX_ROWS} are allowed", field)
+    if not rows.size:
+        raise InvalidTensor(
+            f"{field} '{expected.name}' has rows {list(rows.shape[1:])}: there is nothing in them",
+            field,
+        )
     if rows.dtype.kind == "f" and not np.isfinite(rows).all():
         raise InvalidTensor(f"{field} '{expected.name}' holds NaN or infinity", field)
     return rows

@@ -240,10 +240,11 @@ def _explanation_picture(answer: Explanation, row: int) -> bytes:
 def _over_channels(answer: Explanation, row: int, shape: tuple[int, ...]) -> Array:
     """[H, W]: the sum over channels, in which a player that spans several counts once."""
     planes = channels_first(answer.attributions[row]).reshape(-1, *shape)
-    if answer.player_values.shape[1] not in (0, planes.size):
-        # All elements of a player have its value, and hardly two players have the same.
-        planes = np.sort(planes, axis=0)
-        planes[1:][planes[1:] == planes[:-1]] = 0
+    if answer.assignment is not None:
+        players = channels_first(answer.assignment).reshape(-1, *shape)
+        order = np.argsort(players, axis=0)
+        players, planes = (np.take_along_axis(each, order, axis=0) for each in (players, planes))
+        planes[1:][players[1:] == players[:-1]] = 0
     total: Array = planes.sum(axis=0)
     return total
 

@@ -86,6 +86,7 @@ def _spread(found: Explanation, there: Array) -> Explanation:
         attributions=values,
         player_values=values,
         standard_errors=placed(found.standard_errors),
+        assignment=None,
     )
 
 
@@ -134,6 +135,7 @@ def _answer(
         seed=query.seed,
         is_exact=answer.is_exact,
         background=background.description,
+        assignment=players.assignment,
     )
 
 

@@ -149,8 +149,9 @@ class Subject:
             ("forward", self._graph, head.name),
             lambda: self._session(exposing(self._model(), head.name)),
         )
-        answers = self._run(session, self._feeds(rows), [head.name])[0]
-        if answers.ndim < 1 or len(answers) != len(rows):
+        feeds = self._feeds(rows)
+        answers = self._run(session, feeds, [head.name])[0]
+        if not self._counts_rows(session, feeds, head.name, answers):
             raise Unsupported(
                 f"output '{head.name}' of {self.label} has shape {list(answers.shape)} for "
                 f"{len(rows)} rows; explained are outputs with one entry for each row"
@@ -195,7 +196,7 @@ class Subject:
         session = self._differentiated(layer, "gradient", head.name)
         feeds = {**self._feeds(rows), cotangent_name(head.name): weights}
         activations, gradients = self._run(session, feeds, [layer, gradient_name(layer)])
-        self._check_rowwise(layer, activations, rows)
+        self._require_rows(session, feeds, layer, activations)
         return activations, gradients
 
     def units(self, rows: Array, layer: str = "") -> tuple[str, Array]:
@@ -207,6 +208,7 @@ class Subject:
 
         Raises:
             InvalidArgument: there is no such tensor.
+            Unsupported: its first axis is another than the rows'.
         """
 
         def make() -> tuple[tuple[Session, str, str], int]:
@@ -217,22 +219,52 @@ class Subject:
             return (session, name, shown), size
 
         session, name, shown = self._open(("units", self._graph, layer), make)
-        return name, self._run(session, self._feeds(rows), [shown])[0]
+        feeds = self._feeds(rows)
+        units = self._run(session, feeds, [shown])[0]
+        self._require_rows(session, feeds, shown, units)
+        return name, units
 
     def behind(self, rows: Array, weights: Array, layer: str) -> Array:
         """∂(Σ weights · layer)/∂rows; weights are of the inner tensor's shape."""
         session = self._differentiated(self._entry, "gradient", layer)
-        self._check_rowwise(layer, weights, rows)
         feeds = {**self._feeds(rows), cotangent_name(layer): weights}
         return self._run(session, feeds, [gradient_name(self._entry)])[0]
 
-    def _check_rowwise(self, layer: str, values: Array, rows: Array) -> None:
+    def _require_rows(
+        self, session: Session, feeds: Mapping[str, Array], layer: str, values: Array
+    ) -> None:
         """An inner tensor is looked at row by row, so its first axis must count them."""
-        if len(values) != len(rows):
+        if not self._counts_rows(session, feeds, layer, values):
+            rows = len(next(iter(feeds.values())))
             raise Unsupported(
-                f"tensor '{layer}' of {self.label} has shape {list(values.shape)} for {len(rows)} "
+                f"tensor '{layer}' of {self.label} has shape {list(values.shape)} for {rows} "
                 "rows; name one whose first axis counts the rows"
             )
+
+    def _counts_rows(
+        self, session: Session, feeds: Mapping[str, Array], tensor: str, values: Array
+    ) -> bool:
+        """Whether the first axis of a tensor is that of the rows.
+
+        Another, such as that of time in a recurrent layer, may happen to be as long; but not for
+        two rows and for three.
+        """
+        rows = len(next(iter(feeds.values())))
+        if values.ndim < 1 or len(values) != rows:
+            return False
+        if rows == 1 or self.input.shape[0] != -1:
+            return True
+
+        def run() -> tuple[bool, int]:
+            lengths = []
+            for count in (2, 3):
+                some = {name: array[np.zeros(count, int)] for name, array in feeds.items()}
+                found = session.run({**some, **self._fixed(session)}, [tensor])[0]
+                lengths.append(found.shape[:1])
+            return lengths == [(2,), (3,)], 1
+
+        counts: bool = self._open(("counts rows", self._graph, tensor), run)
+        return counts
 
     @property
     def is_of_tokens(self) -> bool:

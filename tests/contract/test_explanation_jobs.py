@@ -362,7 +362,7 @@ def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(idle: Deploym
     assert waiting[0].job.reason == "no worker is running"
     with (
         Client(idle.client.address, retry_for_s=0) as hasty,
-        pytest.raises(Overloaded, match="3 jobs are waiting already"),
+        pytest.raises(Overloaded, match="3 jobs are waiting or paused already"),
     ):
         hasty.jobs.explain("table", examples=(0, 1))
     assert sorted(jobs_with_files(idle.store_uri)) == sorted(h.id for h in waiting)

@@ -28,8 +28,8 @@ SAMPLINGS = (
     Sampling(8, temperature=0.7, top_k=5, top_p=0.9, seed=-7),
 )
 _STEPS = 5
-_PROMPTS = ((1, 1), (2, 9), (7, 4))
-"""Rows and lengths."""
+_PROMPTS = ((1, 1), (2, 9), (7, 4), (3, 0))
+"""Rows and lengths; nothing to go on with is a prompt too."""
 
 
 def run(session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -77,6 +77,7 @@ def check_writing(network: Writer, session: Session, prompts: Array, marks: Mark
     parity = Parity()
     for number, (rows, length) in enumerate(_PROMPTS):
         prompt = np.resize(prompts, (rows, prompts.shape[1]))[:, :length]
+        prompt[:1, length // 3 : length // 3 + 1] = PADDING  # the first has a hole, and ends there
         prompt[-1:, length // 2 :] = PADDING  # the last is shorter, or empty
         sampling = SAMPLINGS[number % len(SAMPLINGS)]
         expected = reference.write(network, torch.from_numpy(prompt), marks, sampling)

@@ -95,9 +95,11 @@ class Box:
             )
 
     def range_in(self, dtype: np.dtype[Any]) -> tuple[float, float]:
-        """The valid range as the type can say it."""
-        with np.errstate(over="ignore"):
-            return float(dtype.type(self.low)), float(dtype.type(self.high))
+        """The valid range as the type can say it: its own largest numbers bound it too."""
+        limits = np.finfo(dtype)
+        least, most = float(limits.min), float(limits.max)
+        low, high = (min(max(bound, least), most) for bound in (self.low, self.high))
+        return float(dtype.type(low)), float(dtype.type(high))
 
     def project(self, x: Array, moved: Array) -> Array:
         """The nearest allowed point to `moved`, in the precision of `x`."""

@@ -21,3 +21,14 @@ def captures(graph: onnx.GraphProto) -> set[str]:
         used |= reads(node)
     own = {o for node in graph.node for o in node.output}
     return used - own - {v.name for v in graph.input} - {t.name for t in graph.initializer}
+
+
+def names_in(graph: onnx.GraphProto) -> set[str]:
+    """Every name of a node or a tensor, those of subgraphs included."""
+    names: set[str] = {v.name for v in [*graph.input, *graph.initializer]}
+    for node in graph.node:
+        names.update((node.name, *node.output))
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                names |= names_in(inner)
+    return names

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
 
-from services.explanation.backprop.values import Shape
+from services.explanation.backprop.captures import names_in
+from services.explanation.backprop.values import Builder, Shape, Value
 
 
 def gather_together(
@@ -43,27 +42,34 @@ def gather_together(
             place = (node.input[0], axis, length)
             taken.setdefault(place, {}).setdefault(int(index) % length, node)
     groups = {place: by_index for place, by_index in taken.items() if len(by_index) == place[2]}
+    build = Builder(names_in(model.graph), prefix="gathered")
     for (whole, axis, _), by_index in groups.items():
-        _replace(model.graph, [by_index[i] for i in sorted(by_index)], whole, axis)
+        gathers = [by_index[i] for i in sorted(by_index)]
+        _replace(model.graph, gathers, _taken_by_split(build, gathers, whole, axis))
+    model.graph.initializer.extend(build.initializers)
     return bool(groups)
 
 
+def _taken_by_split(
+    build: Builder, gathers: Collection[onnx.NodeProto], whole: str, axis: int
+) -> list[onnx.NodeProto]:
+    """Nodes that compute what the Gathers do, which take the elements of the axis in order."""
+    before = len(build.nodes)
+    count = len(gathers)
+    parts = build.emit_many("Split", Value(build, whole), count=count, axis=axis, num_outputs=count)
+    for node, part in zip(gathers, parts, strict=True):
+        build.emit("Squeeze", part, build.integers([axis]))
+        build.nodes[-1].output[0] = node.output[0]
+    return build.nodes[before:]
+
+
 def _replace(
-    graph: onnx.GraphProto, gathers: Collection[onnx.NodeProto], whole: str, axis: int
+    graph: onnx.GraphProto,
+    gathers: Collection[onnx.NodeProto],
+    made: Collection[onnx.NodeProto],
 ) -> None:
-    """The Gathers, in the order of what they take, by a Split where the first of them stands."""
-    names = [node.output[0] for node in gathers]
-    axes = numpy_helper.from_array(np.array([axis], np.int64), f"{names[0]}/axis")
-    graph.initializer.append(axes)
-    parts = [f"{name}/part" for name in names]
-    made = [
-        helper.make_node("Split", [whole], parts, axis=axis, num_outputs=len(names)),
-        *(
-            helper.make_node("Squeeze", [part, axes.name], [name])
-            for part, name in zip(parts, names, strict=True)
-        ),
-    ]
-    replaced = set(names)
+    """The Gathers by other nodes, where the first of them stands."""
+    replaced = {node.output[0] for node in gathers}
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     first = min(i for i, node in enumerate(nodes) if replaced.intersection(node.output))
     kept = [node for node in nodes[first:] if not replaced.intersection(node.output)]

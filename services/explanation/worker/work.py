@@ -119,6 +119,7 @@ class _Explaining:
             rows=self._query.rows[start:end],
             targets=_part(self._query.targets, start, end),
             context={name: rows[start:end] for name, rows in self._query.context.items()},
+            first_row=start,
         )
         answer = explain(self._method.run, self._subject, query)
         rows = len(answer.rows)
@@ -184,6 +185,7 @@ class _Attacking:
             rows=self._query.rows[start:end],
             labels=_part(self._query.labels, start, end),
             targets=_part(self._query.targets, start, end),
+            first_row=start,
         )
         answer = attack(self._method.name, self._method.perturb, self._subject, query)
         arrays = {

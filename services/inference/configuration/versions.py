@@ -37,15 +37,22 @@ def with_policy(config: ModelConfig, default_latest: int) -> ModelConfig:
     return full
 
 
-def wanted(config: ModelConfig, published: Collection[int], default_latest: int) -> Wanted:
+def wanted(
+    config: ModelConfig,
+    published: Collection[int],
+    default_latest: int,
+    shadow: int | None = None,
+) -> Wanted:
     """What the version policy makes of the published versions.
 
     Args:
         config: with a `version_policy`, or without.
         published: all there are.
         default_latest: how many of the latest are served when there is no policy.
+        shadow: the version that answers nobody: none of the latest, or there might be no other.
     """
     newest = tuple(sorted(published, reverse=True))
+    answering = tuple(v for v in newest if v != shadow)
     policy = config.version_policy
     match policy.WhichOneof("policy_choice"):
         case "all":
@@ -59,9 +66,9 @@ def wanted(config: ModelConfig, published: Collection[int], default_latest: int)
             )
         case "latest":
             latest = max(1, policy.latest.num_versions)
-            return Wanted(newest, latest, f"not among the latest {latest} of its version policy")
+            return Wanted(answering, latest, f"not among the latest {latest} of its version policy")
     return Wanted(
-        newest,
+        answering,
         default_latest,
         f"not among the latest {default_latest} (INFERENCE_VERSIONS_SERVED)",
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter_ns
 from typing import Any, Generic, Protocol
 from weakref import ref
@@ -40,9 +40,7 @@ class Resolve(Protocol):
         self,
         name: str,
         version: str = "",
-        sequence: Hashable | None = None,
-        *,
-        is_start: bool = False,
+        sequence: SequenceControl | None = None,
     ) -> Model: ...
 
 
@@ -119,11 +117,7 @@ class Ensemble(Generic[R]):
     def bind(self, index: int, sequence: SequenceControl | None) -> tuple[Model, Binding]:
         """The model of a step, as it is served now, for a flow."""
         step, bound = self.plan.steps[index], self._bindings[index]
-        model = (
-            self._resolve(step.model, step.version)
-            if sequence is None
-            else self._resolve(step.model, step.version, sequence.id, is_start=sequence.is_start)
-        )
+        model = self._resolve(step.model, step.version, sequence)
         if bound is None or bound[0]() is not model:
             bound = self._bindings[index] = ref(model), Binding.of(step, model.signature)
         return model, bound[1]
@@ -216,10 +210,11 @@ class Ensemble(Generic[R]):
     def _keepers(self, sequence_id: int | str) -> Iterator[SequenceScheduler[Any]]:
         """Those that keep sequences among the composing models, at any depth."""
         plans = [self.plan]
+        sequence = SequenceControl(sequence_id, is_start=False, is_end=False)
         while plans:
             for step in plans.pop().steps:
                 try:
-                    scheduler = self._resolve(step.model, step.version, sequence_id).scheduler
+                    scheduler = self._resolve(step.model, step.version, sequence).scheduler
                 except WintergardenError:
                     continue  # what is not served keeps nothing
                 if isinstance(scheduler, SequenceScheduler):

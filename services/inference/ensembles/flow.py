@@ -165,7 +165,7 @@ class StepRequest:
 
         Raises:
             InvalidTensor: the model needs an input that the caller left out, or its inputs
-                disagree about the number of rows.
+                disagree about the number of rows, or hold values that it has no meaning for.
         """
         request, values = flow.request, flow.values
         feeds = [None if i is None else values[i] for i in binding.inputs]
@@ -175,6 +175,8 @@ class StepRequest:
         self.feeds: Sequence[Array | None] = feeds
         self.rows: int = signature.rows(feeds)
         self.form: Hashable = signature.form(feeds)
+        if signature.ranges:
+            signature.check_values(feeds)
         self.arrived_ns = perf_counter_ns()
         self.priority: int = request.priority
         self.timeout_us: int = request.timeout_us

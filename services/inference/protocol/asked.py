@@ -37,6 +37,7 @@ class Asked:
         timeout_us: see there.
         sequence: see there.
         wants_empty_final: the last answer of a decoupled model may come without outputs.
+        version: of the model, as the request wrote it.
     """
 
     feeds: list[Array | None]
@@ -46,3 +47,4 @@ class Asked:
     timeout_us: int = 0
     sequence: SequenceControl | None = None
     wants_empty_final: bool = False
+    version: str = ""

@@ -46,7 +46,7 @@ def read(
     else:
         outputs, forms = signature.all_outputs, AS_THEY_ARE
     options = read_options(request.parameters) if request.parameters else DEFAULTS
-    return Asked(feeds, outputs, forms, *options)
+    return Asked(feeds, outputs, forms, *options, version=request.model_version)
 
 
 def _read_inputs(

@@ -62,6 +62,11 @@ class InferenceCall:
         return self._reply
 
     @property
+    def version(self) -> str:
+        """What was asked for, which may be a label, or nothing."""
+        return self._asked.version
+
+    @property
     def is_abandoned(self) -> bool:
         return self._reply.is_cancelled
 

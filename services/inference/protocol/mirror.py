@@ -8,7 +8,6 @@ from time import perf_counter_ns
 from services.inference.protocol.inference_call import InferenceCall
 from services.inference.repository.repository import Model
 from services.inference.scheduling.scheduler import Array, SequenceControl
-from wintergarden.wire import open_inference_pb2 as pb
 
 _NO_VERSION = ("", "-1")  # as `Repository.resolve` has it
 
@@ -40,14 +39,17 @@ class MirroredRequest:
 def mirror(requests: Sequence[InferenceCall], shadow: Model) -> None:
     """Give a shadow version copies of requests that name no version and that it could take.
 
-    For requests that have been submitted: a shadow may run inline, and nobody is to wait for it.
-    Its queue is bounded: what it cannot keep up with is refused there. Sequences are not
-    mirrored, for a shadow that began in the middle of one would have no state.
+    For requests that have been submitted, with all that came with them: a shadow may run inline,
+    and nobody is to wait for it. Who asks for a version means that one and no other. The shadow's
+    queue is bounded: what it cannot keep up with is refused there. Sequences are not mirrored, for
+    a shadow that began in the middle of one would have no state.
     """
     copies = [
         MirroredRequest(request)
         for request in requests
-        if request.sequence is None and _fits(request.model, shadow) and _names_none(request)
+        if request.sequence is None
+        and request.version in _NO_VERSION
+        and _fits(request.model, shadow)
     ]
     if copies:
         shadow.scheduler.submit(copies)
@@ -55,8 +57,3 @@ def mirror(requests: Sequence[InferenceCall], shadow: Model) -> None:
 
 def _fits(model: Model, shadow: Model) -> bool:
     return shadow is not model and shadow.signature.inputs == model.signature.inputs
-
-
-def _names_none(request: InferenceCall) -> bool:
-    """Whether no version was asked for; who asks for one means that one and no other."""
-    return pb.ModelInferRequest.FromString(request.reply.payload).model_version in _NO_VERSION

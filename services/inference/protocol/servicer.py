@@ -73,6 +73,8 @@ class Servicer:
                 together.setdefault(inference.model, []).append(inference)
         for model, inferences in together.items():
             self._submit(model, inferences)
+        for model, inferences in together.items():
+            self._mirror(model, inferences)
 
     def infer_one(self, call: Call) -> None:
         self.infer([call])
@@ -91,6 +93,7 @@ class Servicer:
             request.fail(error)
         else:
             self._submit(inference.model, [inference])
+            self._mirror(inference.model, [inference])
 
     def _read(self, make: type[Any], reply: Any, arrived_ns: int) -> Any:
         known = self._known.find(reply.payload)
@@ -103,13 +106,8 @@ class Servicer:
                     reply, request_id, model, kind.asked, feeds, kind.rows, kind.form, arrived_ns
                 )
         request = parse(INFER, reply.payload)
-        name, version = request.model_name, request.model_version
         sequence = read_sequence(request.parameters) if request.parameters else None
-        model = (
-            self._repository.resolve(name, version)
-            if sequence is None
-            else self._repository.resolve(name, version, sequence.id, is_start=sequence.is_start)
-        )
+        model = self._repository.resolve(request.model_name, request.model_version, sequence)
         signature = model.signature
         if model.generator is not None and asks_for_text(request):
             return self._read_generation(make, reply, request, model.generator, arrived_ns)
@@ -145,6 +143,9 @@ class Servicer:
             model.scheduler.submit(self._tracing.sample(model, inferences))
         else:
             model.scheduler.submit(inferences)
+
+    def _mirror(self, model: Model, inferences: Sequence[InferenceCall]) -> None:
+        """After everything that came together: a shadow may run here, and nobody waits for it."""
         shadow = self._repository.shadow(model.name)
         if shadow is not None:
             mirror(inferences, shadow)

@@ -88,8 +88,9 @@ def outlook(
         failures: of all models.
         versions_served: how many of the latest are served where no policy says so.
     """
-    choice = wanted(model.config, model.published.versions, versions_served)
-    named = {*model.labels.labels.values(), model.labels.shadow}
+    labels = model.labels
+    choice = wanted(model.config, model.published.versions, versions_served, labels.shadow)
+    named = {*labels.labels.values(), labels.shadow}
     free = len(choice.versions) if choice.limit is None else choice.limit
     known = {entry.version: entry for entry in entries}
     left_out = []

@@ -20,6 +20,7 @@ from services.inference.repository.repository import Entry, Model, Repository, S
 from services.inference.sources.source import Source, VersionFiles
 from wintergarden.errors import InvalidArgument, NotFound, WintergardenError
 from wintergarden.runtime.rehearsal import Rehearsal
+from wintergarden.store.labels import Labels
 from wintergarden.store.names import validate_model_name
 from wintergarden.store.published import Published
 from wintergarden.wire.model_config_pb2 import ModelConfig
@@ -161,9 +162,8 @@ class ExplicitControl:
                 if part not in {*wanting, name} and not self._is_served(part):
                     self._load(part, None, NO_FILES, wanting | {name})
             labels = self._source.labels(name)
-            named = {*labels.labels.values(), labels.shadow}
             with self._locks[name]:
-                versions = self._chosen(full, published.versions, named)
+                versions = self._chosen(full, published.versions, labels)
                 self._serve(name, full, versions, partial(self._source.files, name))
                 self._repository.relabel(name, labels)
 
@@ -173,7 +173,7 @@ class ExplicitControl:
             if self._rehearsal is not None:
                 for graph in overrides.graphs(file_name(config)):
                     self._rehearsal.check(graph)
-            versions = self._chosen(config, overrides.versions, ())
+            versions = self._chosen(config, overrides.versions, Labels())
             self._serve(name, config, versions, overrides.files)
 
     def _published(self, name: str) -> Published:
@@ -183,11 +183,10 @@ class ExplicitControl:
             raise NotFound(f"no such model in {self._source.uri}; models are {shown}")
         return published[name]
 
-    def _chosen(
-        self, config: ModelConfig, published: Collection[int], named: Collection[int | None]
-    ) -> list[int]:
+    def _chosen(self, config: ModelConfig, published: Collection[int], labels: Labels) -> list[int]:
         """What the version policy chooses, and the versions that have a label."""
-        first = wanted(config, published, self._versions_served).first
+        named = {*labels.labels.values(), labels.shadow}
+        first = wanted(config, published, self._versions_served, labels.shadow).first
         versions = sorted({*first, *(v for v in published if v in named)})
         if not versions:
             raise InvalidArgument(

@@ -14,7 +14,7 @@ from typing import Any
 
 from services.inference.protocol.responses import ResponseWriter
 from services.inference.repository.traffic import Split
-from services.inference.scheduling.scheduler import Scheduler
+from services.inference.scheduling.scheduler import Scheduler, SequenceControl
 from services.inference.signature import Signature
 from wintergarden.errors import InvalidArgument, NotFound, Unavailable
 from wintergarden.store.labels import Labels
@@ -170,9 +170,7 @@ class Repository:
         self,
         name: str,
         version: str = "",
-        sequence: Hashable | None = None,
-        *,
-        is_start: bool = False,
+        sequence: SequenceControl | None = None,
     ) -> Model:
         """The model version that answers a request.
 
@@ -180,9 +178,8 @@ class Repository:
             name: of the model.
             version: a number, a label, or "" for whatever the split says, which without one is
                 the latest version that is served.
-            sequence: the id of the sequence that the request belongs to, if it does: a version
-                that holds it answers while it is not gone.
-            is_start: it begins the sequence: one of that id that is under way on another version
+            sequence: of a request that belongs to one: a version that holds it answers while it
+                is not gone. Where it begins, one of that id that is under way on another version
                 ends there, for requests that go on with it must find this one.
 
         Raises:
@@ -190,15 +187,15 @@ class Repository:
             NotFound: the store has no such model or version.
             Unavailable: it is not served now: still loading, unloading, or refused.
         """
-        if sequence is not None and not is_start:
-            return self._resolve_sequence(name, version, sequence)
+        if sequence is not None and not sequence.is_start:
+            return self._resolve_sequence(name, version, sequence.id)
         model = self._ready.get((name, version))
         if model is None:
             model = self._resolve_with_care(name, version, None)
         if sequence is not None:
-            for other in self._holders(name, self._number(name, version), sequence):
+            for other in self._holders(name, self._number(name, version), sequence.id):
                 if other is not model:
-                    other.end(sequence)
+                    other.end(sequence.id)
         return model
 
     def shadow(self, name: str) -> Model | None:

@@ -49,6 +49,15 @@ def test_other_precisions(dtype: type) -> None:
     assert distances(x[None], moved[None], "linf")[0] <= 0.1
 
 
+@pytest.mark.parametrize("bound", [1e5, math.inf])
+def test_a_range_beyond_the_numbers_of_a_type_ends_with_them(bound: float) -> None:
+    x = np.array([-60_000, 0, 60_000], np.float16)
+    ball = Ball(1e4, Box(-bound, bound))
+    ball.box.check_centre(x)
+    moved = ball.project(x, x.astype(np.float64) + np.float64([-1e4, 1e4, 1e4]))
+    np.testing.assert_array_equal(moved, np.array([-65_504, 1e4, 65_504], np.float16))
+
+
 def test_the_naive_step_is_not_good_enough() -> None:
     """What the projection is for: float32(x + ε) − x exceeds ε on many grey levels."""
     x = np.linspace(0, 1, 256, dtype=np.float32)

@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from services.explanation import gradient_methods, gradient_task
 from services.explanation import subject as subject_module
 from services.explanation.arrays import channels_first
 from services.explanation.attribution_methods import ATTRIBUTIONS
@@ -26,7 +27,7 @@ from services.explanation.explain import ExplainQuery, Explanation, explain
 from services.explanation.methods import attribution
 from services.explanation.pictures import explanation_pictures
 from services.explanation.subject import Subject, Subjects
-from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.errors import InvalidArgument, InvalidTensor, Unsupported
 from wintergarden.runtime import RuntimeOptions
 from wintergarden.store import ManifestFields, ModelStore, TensorInfo, open_store
 from wintergarden.store.reference import write_reference
@@ -156,6 +157,23 @@ def test_automatic_steps_stay_within_the_evaluations_allowed(subject, lenet) -> 
     assert spent == passes
     with pytest.raises(InvalidArgument, match="max_evaluations=65: automatic steps begin with 66"):
         answer(subject, lenet, "integrated_gradients", max_evaluations=65, **query)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "steps"), [(383, 0), (384, 16), (1151, 16), (1152, 48), (2688, 112)]
+)
+def test_automatic_steps_stay_within_those_of_a_request(
+    subject, lenet, monkeypatch: pytest.MonkeyPatch, allowed: int, steps: int
+) -> None:
+    for module in (gradient_methods, gradient_task):
+        monkeypatch.setattr(module, "MAX_EVALUATIONS", allowed)
+    query = {"parameters": {"tolerance": 1e-6}, "background": lenet.background[:2]}
+    if not steps:
+        with pytest.raises(InvalidArgument, match="would take 384 gradients; 383 are allowed"):
+            answer(subject, lenet, "integrated_gradients", **query)
+        return
+    spent = answer(subject, lenet, "integrated_gradients", **query).evaluations
+    assert spent == 2 * 2 * ROWS * steps + 2
 
 
 @pytest.mark.parametrize("method", ["deep_shap", "layer_conductance"])
@@ -319,6 +337,19 @@ def test_expectations_over_other_texts_and_noise(reader) -> None:
         ExplainQuery(rows=tokens, parameters={"samples": 3}),
     )  # fmt: skip
     assert noisy.attributions.shape == tokens.shape
+
+
+@pytest.mark.parametrize("method", [m.name for m in ATTRIBUTIONS])
+def test_a_text_of_no_tokens_is_refused(reader, method: str) -> None:
+    nothing = ExplainQuery(rows=np.zeros((2, 0), np.int64))
+    with pytest.raises(InvalidTensor, match=r"input 'tokens' has rows \[0\]: there is nothing in"):
+        explain(attribution(method).run, reader, nothing)
+
+
+def test_a_background_of_no_tokens_is_refused(reader) -> None:
+    query = ExplainQuery(rows=np.array([[1, 5]]), background=np.zeros((1, 0), np.int64))
+    with pytest.raises(InvalidTensor, match="background 'tokens' has rows"):
+        explain(attribution("integrated_gradients").run, reader, query)
 
 
 def test_deep_shap_of_tokens_adds_up_and_is_the_rescale_rule(reader) -> None:

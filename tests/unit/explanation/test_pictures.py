@@ -35,6 +35,7 @@ def answer(tmp_path: Path) -> Explanation:
     return explain(attribution("kernel_shap").run, subject, query)
 
 
+@pytest.mark.parametrize("is_equal", [False, True])
 @pytest.mark.parametrize(
     ("players", "counted"),
     [
@@ -49,8 +50,12 @@ def test_a_player_counts_once_at_each_pixel(
     monkeypatch: pytest.MonkeyPatch,
     players: Players,
     counted: Callable[[Array], Array],
+    is_equal: bool,
 ) -> None:
+    """Also where other players happen to have the same value."""
     values = np.random.default_rng(0).normal(size=(1, players.count))
+    if is_equal:
+        values[:] = 0.5
     drawn: list[Array] = []
 
     def draw(image: Array, attribution: Array, *_: object) -> bytes:
@@ -66,6 +71,7 @@ def test_a_player_counts_once_at_each_pixel(
             attributions=attributions,
             player_values=values,
             standard_errors=np.zeros_like(values),
+            assignment=players.assignment,
         )
     )
     np.testing.assert_allclose(drawn[0], counted(attributions[0]))

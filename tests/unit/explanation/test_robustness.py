@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from services.explanation.attack import evaluate_robustness
+from services.explanation.attack import AttackQuery, attack, evaluate_robustness
 from services.explanation.attack_methods import ATTACKS
 from services.explanation.heads import Head
 from services.explanation.parameters import settle
@@ -64,3 +65,57 @@ def test_labels_of_another_model_that_this_one_does_not_know(label: int) -> None
     method = next(m for m in ATTACKS if m.name == "fgsm")
     with pytest.raises(InvalidArgument, match=f"labels: {label} is not among 0 to 1"):
         evaluate_robustness(method.name, method.perturb, subject(), (0.1,), examples_of=other)
+
+
+def broken(where: Callable[[np.ndarray], np.ndarray], number: float) -> Any:
+    """The line, whose logits of class 1 are another number at some points."""
+
+    def outputs(x: np.ndarray, _head: Head) -> np.ndarray:
+        logits = x @ WEIGHTS + BIAS
+        logits[where(x), 1] = number
+        return logits
+
+    line = subject()
+    line.outputs = outputs
+    return line
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["fgsm", "square", "deepfool"])
+def test_logits_that_are_not_finite_are_refused_before_they_are_attacked(
+    name: str, number: float
+) -> None:
+    method = next(m for m in ATTACKS if m.name == name)
+    line = broken(lambda x: x[:, 0] < 0.5, number)
+    refused = rf"output 'logits' of the line is {number} for row 2; "
+    epsilon = 0.1 if method.perturb.is_bounded else 0
+    asked = AttackQuery(ROWS, epsilon, parameters=settle(name, method.parameters, {}))
+    line.gradient = None
+    with pytest.raises(InvalidArgument, match=refused):
+        attack(name, method.perturb, line, asked)
+    with pytest.raises(InvalidArgument, match=refused):
+        evaluate_robustness(
+            name, method.perturb, line, (0.1,), parameters=settle(name, method.parameters, {})
+        )
+
+
+def test_where_an_attack_finds_no_number_it_has_not_won() -> None:
+    method = next(m for m in ATTACKS if m.name == "fgsm")
+    line = broken(lambda x: (x[:, 0] > 0.2) & (x[:, 0] < 0.75), np.nan)
+    refused = "output 'logits' of the line is nan for row 1 as the attack moved it; "
+    with pytest.raises(InvalidArgument, match=refused):
+        attack("fgsm", method.perturb, line, AttackQuery(ROWS, 0.1))
+    with pytest.raises(InvalidArgument, match=refused):
+        evaluate_robustness("fgsm", method.perturb, line, (0.1,))
+
+
+def test_a_class_that_is_ruled_out_does_not_hinder_the_others() -> None:
+    """A mask writes minus infinity for a class: the rest have a softmax all the same."""
+    method = next(m for m in ATTACKS if m.name == "fgsm")
+    line = subject()
+    line.outputs = lambda x, _head: np.pad(
+        x @ WEIGHTS + BIAS, ((0, 0), (0, 1)), constant_values=-np.inf
+    )
+    line.gradient = lambda _x, weights, _head: weights[:, :2] @ WEIGHTS.T
+    answer = attack("fgsm", method.perturb, line, AttackQuery(ROWS, 0.5, labels=(0, 0, 1, 0)))
+    assert answer.successes.all()

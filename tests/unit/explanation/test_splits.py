@@ -81,3 +81,17 @@ def test_constants_of_what_is_written_in_another_way_are_forgotten() -> None:
     derived = differentiate(gathered([0, 1], 2, 1, [1.0, 2.0]), "x")
     read = {name for node in derived.graph.node for name in node.input}
     assert {t.name for t in derived.graph.initializer} <= read
+
+
+@pytest.mark.parametrize("suffix", ["/axis", "/part"])
+def test_what_is_written_takes_no_name_that_there_is(suffix: str) -> None:
+    model = gathered([0, 1], 2, 1, [1.0, 2.0])
+    model.graph.node[-1].input[0] = f"part_0{suffix}"
+    model.graph.node[1].output[0] = f"part_0{suffix}"
+    taken = {f"gathered/Split_{i}" for i in range(3)}
+    for name in taken:
+        model.graph.node.append(helper.make_node("Identity", ["y"], [name]))
+    derived = differentiate(model, "x")
+    given = {"x": np.ones((4, 2, 2), np.float32), "y.cotangent": np.ones((4, 2), np.float32)}
+    (y, _) = onnxruntime.InferenceSession(derived.SerializeToString()).run(None, given)
+    np.testing.assert_array_equal(y, 3)

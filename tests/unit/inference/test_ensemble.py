@@ -105,7 +105,7 @@ class House:
     def __init__(self):
         self.models, self.sessions = {}, {}
 
-    def resolve(self, name, version="", sequence=None, *, is_start=False):
+    def resolve(self, name, version="", sequence=None):
         if name not in self.models:
             raise NotFound(f"no model {name!r}")
         return self.models[name]
@@ -115,13 +115,16 @@ class House:
         plan = {"max_rows": 64, "inline_rows": 64} | plan
         return self.put(name, Engine(session, Plan(tuple(inputs), **plan), name), inputs, outputs)
 
-    def put(self, name, scheduler, inputs=("x",), outputs=("y",), spec=("INT64", (-1, 1))):
+    def put(
+        self, name, scheduler, inputs=("x",), outputs=("y",), spec=("INT64", (-1, 1)), ranges=None
+    ):
         signature = Signature(
             name,
             "1",
             tuple(TensorSpec(n, *spec) for n in inputs),
             tuple(TensorSpec(n, *spec) for n in outputs),
             is_rowwise=True,
+            ranges=ranges or {},
         )
         self.models[name] = Model(name, 1, signature, scheduler, 0.0)
         return scheduler
@@ -336,6 +339,20 @@ def test_a_model_that_has_gone_or_changed_is_an_error_of_the_request(house):
     first.asked[1].answer([np.array([[5]])])
     assert isinstance(gone.result, NotFound)
     assert "in ensemble 'ensemble', step 'second'" in str(gone.result)
+
+
+def test_values_that_a_step_has_no_meaning_for_hit_nobody_else(house):
+    """Be they the caller's own, or what the step before made of them."""
+    add_chain(house)
+    house.put("double", house.models["double"].scheduler, ranges={"x": (0, 100)})
+    house.put("add3", house.models["add3"].scheduler, ranges={"x": (0, 10)})
+    own, made, good = submit(house.ensemble(CHAIN), Asked([-1]), Asked([6]), Asked([5]))
+    told = "in ensemble 'ensemble', step {0!r}: model {0!r} version 1: input 'x': value {1}, "
+    assert told.format("double", -1) + "allowed are 0 to 100" in str(own.result)
+    assert told.format("add3", 12) + "allowed are 0 to 10" in str(made.result)
+    assert isinstance(own.result, InvalidTensor)
+    assert isinstance(made.result, InvalidTensor)
+    assert good.values == [[-13]]
 
 
 def test_inputs_of_a_step_that_disagree_in_rows(house):

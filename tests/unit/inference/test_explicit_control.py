@@ -18,6 +18,7 @@ from wintergarden.errors import (
     Unavailable,
     Unsupported,
 )
+from wintergarden.store.labels import Labels
 
 ENSEMBLE = """
     platform: "ensemble"  max_batch_size: 4
@@ -105,6 +106,14 @@ def world(tmp_path):
     made.control.look()
     made.repository.complete()
     return made
+
+
+def test_a_shadow_is_loaded_beside_the_latest_that_answers(world, monkeypatch):
+    world.write("a/2/model.onnx", adding(2))
+    monkeypatch.setattr(world.control._source, "labels", lambda _name: Labels(shadow=2))
+    world.control.load("a")
+    assert world.ask("a") == 1
+    assert world.repository.shadow("a").version == 2
 
 
 def test_nothing_is_loaded_unless_asked_for(world):

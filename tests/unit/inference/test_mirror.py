@@ -41,8 +41,8 @@ class Call:
     is_gone = is_cancelled = False
     method = ""
 
-    def __init__(self, value, events=None, *, version="", sequence=0):
-        request = pb.ModelInferRequest(model_name="m", model_version=version)
+    def __init__(self, value, events=None, *, model="m", version="", sequence=0):
+        request = pb.ModelInferRequest(model_name=model, model_version=version)
         request.inputs.add(name="x", datatype="FP32", shape=[1, 1])
         request.raw_input_contents.append(np.float32(value).tobytes())
         if sequence:
@@ -60,11 +60,10 @@ class Call:
 
 def servicer(make, labels):
     repository = Repository()
-    models = [
-        Model("m", v, Signature("m", str(v), SPEC, SPEC, is_rowwise=True), make(v), 0.0)
-        for v in (1, 2)
-    ]
-    Lifecycle(repository).serve(models, "")
+    for name, version in (("m", 1), ("m", 2), ("other", 3)):
+        signature = Signature(name, str(version), SPEC, SPEC, is_rowwise=True)
+        served = Model(name, version, signature, make(version), 0.0)
+        Lifecycle(repository).serve([served], "")
     repository.relabel("m", labels)
     return Servicer(repository, Tracing())
 
@@ -97,5 +96,6 @@ def test_nobody_waits_for_a_shadow(events):
         return Engine(Session(version, events), Plan(("x",), max_rows=8, inline_rows=8), "m")
 
     served = servicer(engine, Labels(shadow=2))
-    served.infer([Call(5, events), Call(6, events)])
-    assert events == [(1, [5.0, 6.0]), "answered", "answered", (2, [5.0, 6.0])]
+    served.infer([Call(5, events), Call(6, events), Call(7, events, model="other")])
+    answered = [(1, [5.0, 6.0]), "answered", "answered", (3, [7.0]), "answered"]
+    assert events == [*answered, (2, [5.0, 6.0])]

@@ -7,6 +7,7 @@ import pytest
 from services.inference.repository.lifecycle import Lifecycle
 from services.inference.repository.repository import Entry, Model, Repository, State
 from services.inference.repository.traffic import Split
+from services.inference.scheduling.scheduler import SequenceControl
 from services.inference.scheduling.statistics import Statistics
 from services.inference.signature import Signature
 from wintergarden.errors import DataLoss, InvalidArgument, NotFound, Unavailable
@@ -38,6 +39,10 @@ class Scheduler:
 
     def close(self):
         self.is_closed = True
+
+
+def of(sequence, *, is_start=False):
+    return SequenceControl(sequence, is_start, is_end=False)
 
 
 def model(name, version, *sequences):
@@ -86,7 +91,7 @@ def test_a_split_shares_out_the_requests_that_name_no_version():
 def test_the_requests_of_a_sequence_go_to_one_version():
     repository = served(1, 2)
     repository.relabel("m", Labels(labels={"a": 1, "b": 2}, split={"a": 0.5, "b": 0.5}))
-    chosen = {s: {repository.resolve("m", "", s).version for _ in range(20)} for s in range(50)}
+    chosen = {s: {repository.resolve("m", "", of(s)).version for _ in range(20)} for s in range(50)}
     assert all(len(versions) == 1 for versions in chosen.values())
     assert {version for versions in chosen.values() for version in versions} == {1, 2}
 
@@ -135,8 +140,8 @@ def test_a_sequence_under_way_finishes_where_it_began():
     old = repository.resolve("m")
     old.scheduler.sequences.add(5)
     Lifecycle(repository).serve([model("m", 2)], "")
-    assert repository.resolve("m", "", 5) is old
-    assert repository.resolve("m", "", 6).version == 2
+    assert repository.resolve("m", "", of(5)) is old
+    assert repository.resolve("m", "", of(6)).version == 2
     assert repository.resolve("m").version == 2
 
 
@@ -148,14 +153,14 @@ def test_a_sequence_outlives_the_reload_of_its_version():
     new = repository.resolve("m")
     assert new is not old
     assert old.scheduler.is_closed
-    assert repository.resolve("m", "", 5) is old
-    assert repository.resolve("m", "1", 5) is old
-    assert repository.resolve("m", "", 6) is new
+    assert repository.resolve("m", "", of(5)) is old
+    assert repository.resolve("m", "1", of(5)) is old
+    assert repository.resolve("m", "", of(6)) is new
     lifecycle.forget_drained()
-    assert repository.resolve("m", "", 5) is old
+    assert repository.resolve("m", "", of(5)) is old
     old.scheduler.sequences.clear()
     lifecycle.forget_drained()
-    assert repository.resolve("m", "", 5) is new
+    assert repository.resolve("m", "", of(5)) is new
 
 
 def test_a_withdrawn_version_keeps_its_sequences_and_takes_no_others():
@@ -163,9 +168,9 @@ def test_a_withdrawn_version_keeps_its_sequences_and_takes_no_others():
     old, lifecycle = repository.resolve("m"), Lifecycle(repository)
     old.scheduler.sequences.add(5)
     lifecycle.withdraw(repository.get("m", 1))
-    assert repository.resolve("m", "", 5) is old
+    assert repository.resolve("m", "", of(5)) is old
     with pytest.raises(Unavailable, match="unloading"):
-        repository.resolve("m", "", 6)
+        repository.resolve("m", "", of(6))
     assert lifecycle.forget_drained() == []
     old.scheduler.sequences.clear()
     assert [entry.version for entry in lifecycle.forget_drained()] == [1]
@@ -204,10 +209,10 @@ def test_a_sequence_that_begins_anew_elsewhere_has_ended_where_it_was():
     for scheduler in (old.scheduler, new.scheduler):
         scheduler.sequences |= {5, 6}
     repository.relabel("m", Labels(labels={"a": 1}, split={"a": 1.0}))
-    assert repository.resolve("m", "", 5, is_start=True) is old
+    assert repository.resolve("m", "", of(5, is_start=True)) is old
     assert (old.scheduler.sequences, new.scheduler.sequences) == ({5, 6}, {6})
-    assert repository.resolve("m", "", 5) is old
-    assert repository.resolve("m", "2", 6, is_start=True) is new
+    assert repository.resolve("m", "", of(5)) is old
+    assert repository.resolve("m", "2", of(6, is_start=True)) is new
     assert 6 in old.scheduler.sequences, "a version by its number has sequences of its own"
 
 
@@ -216,10 +221,10 @@ def test_a_sequence_begins_anew_on_what_replaced_its_version():
     old = repository.resolve("m")
     old.scheduler.sequences.add(5)
     Lifecycle(repository).serve([model("m", 1)], "again")
-    new = repository.resolve("m", "1", 5, is_start=True)
+    new = repository.resolve("m", "1", of(5, is_start=True))
     assert new is not old
     assert not old.holds(5)
-    assert repository.resolve("m", "1", 5) is new
+    assert repository.resolve("m", "1", of(5)) is new
 
 
 def test_a_failed_load_leaves_those_alone_that_finish():
@@ -229,7 +234,7 @@ def test_a_failed_load_leaves_those_alone_that_finish():
     old.scheduler.sequences.add(5)
     lifecycle.withdraw(repository.get("m", 1))
     lifecycle.fail("m", 1, DataLoss("a hole"), "new")
-    assert repository.resolve("m", "", 5) is old
+    assert repository.resolve("m", "", of(5)) is old
     assert repository.get("m", 1).state is State.UNLOADING
 
 

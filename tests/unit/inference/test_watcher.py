@@ -316,6 +316,27 @@ def test_a_labelled_version_stays_loaded_beside_the_latest():
     assert world.repository.shadow("a") is None
 
 
+@pytest.mark.parametrize("config", [policy(), policy(latest=1)])
+def test_a_shadow_is_not_one_of_the_latest(config):
+    """Else it would be the only one served, and answer everybody."""
+    store = Store(a=[1, 2, 3])
+    store.configurations["a"] = config
+    store.all_labels["a"] = Labels(shadow=3)
+    world = World(store, versions_served=1).settle()
+    assert [m.version for m in world.repository.models()] == [2, 3]
+    assert world.repository.resolve("a").version == 2
+    assert world.repository.shadow("a").version == 3
+    store.all_labels["a"] = Labels()
+    world.settle()
+    assert [m.version for m in world.repository.models()] == [3]
+
+
+def test_a_shadow_without_another_version_is_served():
+    store = Store(a=[1])
+    store.all_labels["a"] = Labels(shadow=1)
+    assert World(store, versions_served=1).settle().repository.resolve("a").version == 1
+
+
 def ensemble(*parts):
     config = ModelConfig()
     for part in parts:

@@ -34,6 +34,7 @@ from trainer.decoding.nodes import Nodes, finish
 from trainer.decoding.parts import ATTENTION, Parts
 from trainer.decoding.randomness import seed_words, uniform, uniform_numbers
 from trainer.decoding.reference import Sampling
+from trainer.export.sequence_parity import check_writing
 from wintergarden.runtime import RuntimeOptions, Session, open_session
 
 HIDDEN, CLASSES, WIDTH = 6, 7, 3  # V and the size of a source's vectors
@@ -320,6 +321,21 @@ def test_a_prompt_ends_where_padding_begins(
 ) -> None:
     drawn = Sampling(8, temperature=1.0, seed=3)
     assert_written(drawn, prompt, drawn, read, marks)
+
+
+def test_the_proof_of_a_graph_tries_prompts_with_holes_and_without_tokens() -> None:
+    inner, tried = writing(1, MARKS), []
+
+    class Listening:
+        outputs = inner.outputs
+
+        def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            tried.append(feeds["prompt"])
+            return inner.run(feeds)
+
+    check_writing(Alone(toy(1)), Listening(), np.full((4, 12), 5), MARKS)
+    assert any(prompt.shape[1] == 0 for prompt in tried)
+    assert any((np.diff(prompt.astype(bool).astype(int)) > 0).any() for prompt in tried)
 
 
 @pytest.mark.parametrize(

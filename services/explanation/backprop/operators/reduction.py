@@ -30,7 +30,7 @@ def reduce_extremum(op: Operation, g: Value) -> Gradients:
         return [g, None]
     x, y = op.inputs[0], unreduced(op, op.outputs[0])
     wins = x.equals(y).cast(g.elem_type)
-    return [wins * (unreduced(op, g) / wins.sum(_axes(op))), None]
+    return [wins * (unreduced(op, g) / _likewise(op, "ReduceSum", wins)), None]
 
 
 @rules("ReduceProd")
@@ -38,11 +38,11 @@ def reduce_prod(op: Operation, g: Value) -> Gradients:
     """The product of the others, also where one of them or the element itself is zero."""
     if leaves_alone(op):
         return [g, None]
-    x, axes = op.inputs[0], _axes(op)
+    x = op.inputs[0]
     is_zero = x.equals(0)
     others = is_zero.where(x.like(1), x)
-    product = op.build.emit("ReduceProd", others, axes)
-    zeros = is_zero.cast(x.elem_type).sum(axes)
+    product = _likewise(op, "ReduceProd", others)
+    zeros = _likewise(op, "ReduceSum", is_zero.cast(x.elem_type))
     without_self = zeros - is_zero.cast(x.elem_type)
     return [without_self.equals(0).where(unreduced(op, g) * product / others, 0), None]
 
@@ -106,6 +106,15 @@ def leaves_alone(op: Operation) -> bool:
 def unreduced(op: Operation, y: Value) -> Value:
     """`y` with the reduced axes back, of length one, ready to broadcast against the input."""
     return y if op.attribute("keepdims", 1) or leaves_alone(op) else y.unsqueeze(_axes(op))
+
+
+def _likewise(op: Operation, operator: str, values: Value) -> Value:
+    """Values of the input's shape reduced over the same axes, which stay with length one.
+
+    Axes that are computed may turn out to be none, which means what the operator says it does.
+    """
+    noop = op.attribute("noop_with_empty_axes", 0)
+    return op.build.emit(operator, values, _axes(op), noop_with_empty_axes=noop)
 
 
 def _axes(op: Operation) -> Value:
