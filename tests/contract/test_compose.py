@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import re
+import subprocess
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,6 +178,10 @@ def test_redis_loses_nothing_it_acknowledged() -> None:
     assert "--requirepass" in command
 
 
+def test_redis_is_not_well_while_it_answers_with_errors() -> None:
+    assert SERVICES["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
+
+
 def test_only_those_who_publish_may_write_to_the_store() -> None:
     writers = {
         ROOMS[room]["build"]["target"]
@@ -184,3 +190,27 @@ def test_only_those_who_publish_may_write_to_the_store() -> None:
         if volume.startswith("store:") and not volume.endswith(":ro")
     }
     assert writers == {"trainer", "explanation-worker", "gateway"}
+
+
+def test_trying_the_containers_touches_no_deployment(tmp_path: Path) -> None:
+    """`make compose` deletes volumes: it needs a project, and a port, of its own."""
+    calls = tmp_path / "calls"
+    for name in ("docker", "python"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        told = "$COMPOSE_PROJECT_NAME $GATEWAY_PORT $WINTERGARDEN_E2E_ADDRESS"
+        program.write_text(f'#!/bin/sh\necho "{told} {name} $*" >>{calls}\n')
+        program.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    environment = {"PATH": path, "VENV": str(tmp_path), "COMPOSE_PROJECT_NAME": COMPOSE["name"]}
+    subprocess.run([ROOT / "tools/compose.sh"], env=environment, check=True, timeout=30)
+
+    lines = calls.read_text().splitlines()
+    project, port = lines[0].split()[:2]
+    assert project != COMPOSE["name"]
+    assert port != "8500"
+    assert all(line.startswith(f"{project} {port} ") for line in lines)
+    assert f"{project} {port} 127.0.0.1:{port} python -m pytest tests/e2e" in lines
+    filters = [line for line in lines if "--filter" in line]
+    assert len(filters) == 3
+    assert all(f"label=com.docker.compose.project={project}" in line for line in filters)

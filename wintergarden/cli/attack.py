@@ -116,7 +116,8 @@ def attack(
     numbers, groups = read_numbers(settings), [_columns(group) for group in one_of or ()]
     with session(address) as client:
         chosen = read_examples(examples)
-        if (path is None and not text) == (chosen is None) or (chosen and not as_job):
+        sources = sum((path is not None, bool(text), chosen is not None))
+        if sources != 1 or (chosen and not as_job):
             raise typer.BadParameter(
                 "name an input file or --text, or with --job the model's --examples"
             )

@@ -14,7 +14,7 @@ from enum import StrEnum
 from importlib import metadata
 
 from wintergarden.cli.local.home import Home
-from wintergarden.cli.local.ports import DEFAULT_PORT, HOST, METRICS_OFFSET, is_free
+from wintergarden.cli.local.ports import DEFAULT_PORT, HOST, is_free, ports_from
 from wintergarden.errors import WintergardenError
 
 _ENOUGH_DISK_BYTES = 2 << 30
@@ -172,14 +172,7 @@ def _ports(patient: Patient) -> _Results:
     if _health(patient.address) is not None:
         yield Verdict.OK, f"a system is up at {patient.address}", ""
         return
-    taken = [
-        port
-        for port in (
-            *range(DEFAULT_PORT, DEFAULT_PORT + 3),
-            *range(DEFAULT_PORT + METRICS_OFFSET, DEFAULT_PORT + METRICS_OFFSET + 4),
-        )
-        if not is_free(port)
-    ]
+    taken = [port for port in ports_from().all.values() if not is_free(port)]
     if taken:
         cure = "wintergarden up --port N, or --port 0 for free ones"
         yield Verdict.BAD, f"in use on {HOST}: {', '.join(map(str, taken))}", cure
@@ -252,7 +245,9 @@ def _health(address: str) -> bool | None:
     """
     import grpc
 
-    with grpc.insecure_channel(address) as channel:
+    from wintergarden.client.channel import options_for
+
+    with grpc.insecure_channel(address, options_for(address)) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
             return bool(check(b"", timeout=2.0) == b"\x08\x01")

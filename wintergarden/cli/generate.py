@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import random
 import sys
+from codecs import getincrementaldecoder
 from collections.abc import Iterable
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.style import Style
@@ -16,6 +18,7 @@ from rich.text import Text
 from wintergarden.cli.output import AsJson, aside, people, print_json
 from wintergarden.cli.session import HERE, Address, session
 from wintergarden.client import Piece, SamplingOptions
+from wintergarden.errors import InvalidArgument
 
 _SEEDS = 2**31
 
@@ -72,7 +75,7 @@ def generate(
       head -c 200 program.py | wintergarden generate lstm-python-source - > more.py
     """
     if prompt == "-":
-        prompt = sys.stdin.read()
+        prompt = _read(sys.stdin.buffer)
     options = SamplingOptions(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop or []
     )
@@ -86,6 +89,15 @@ def generate(
         if people.is_terminal:
             people.print(Text(prompt, style="dim"), end="", soft_wrap=True)
         _show(pieces, options["seed"], is_coloured=probabilities)
+
+
+def _read(file: BinaryIO) -> str:
+    """A text, without the last character where that was cut in two, as `head -c` may."""
+    decoder = io.IncrementalNewlineDecoder(getincrementaldecoder("utf-8")(), translate=True)
+    try:
+        return decoder.decode(file.read())
+    except UnicodeDecodeError as exc:
+        raise InvalidArgument(f"standard input: not UTF-8: {exc}") from exc
 
 
 def _show(pieces: Iterable[Piece], seed: int, *, is_coloured: bool) -> None:

@@ -15,6 +15,7 @@ from wintergarden.cli.output import AsJson, people, print_json, table
 from wintergarden.cli.pictures import PicturesDirectory
 from wintergarden.cli.session import HERE, Address, session
 from wintergarden.cli.written import save_attention, tell, texts
+from wintergarden.errors import InvalidArgument
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Its name.", show_default=False)]
 InputFile = Annotated[
@@ -85,7 +86,7 @@ def infer(
     written = texts(outputs, described.manifest)
     saved = save_attention(inputs, outputs, described.manifest, pictures) if pictures else []
     if save:
-        np.savez(save, allow_pickle=False, **outputs)
+        _save(outputs, save)
     if as_json:
         told = {} if written is None else {"texts": written}
         print_json({"model": model, "version": described.version, "outputs": outputs, **told})
@@ -97,6 +98,16 @@ def infer(
         tell(written, outputs)
     for file in saved:
         people.print(f"wrote {file}")
+
+
+def _save(outputs: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
+    # Before anything is written. numpy's own type of bytes loses NULs at their ends.
+    if of_bytes := [name for name, array in outputs.items() if array.dtype == object]:
+        raise InvalidArgument(
+            f"{path}: a .npz file holds numbers, and {', '.join(of_bytes)} is of BYTES; "
+            "--json prints it, --output leaves it out"
+        )
+    np.savez(path, allow_pickle=False, **outputs)
 
 
 def _tell(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from wintergarden.cli.files import Array, read_json, read_lines, read_numpy, read_picture
+from wintergarden.client.rows import array_of, fitted
 from wintergarden.client.texts import encode_texts, is_text
-from wintergarden.errors import InvalidArgument, Unsupported
+from wintergarden.errors import InvalidArgument
+from wintergarden.wire.tensors import dtype_of
 
-Array: TypeAlias = np.ndarray[Any, Any]
 _FORMATS = ".npy, .npz, .json, .png or .txt"
 
 
@@ -35,16 +36,14 @@ def read_inputs(
     """
     wanted = manifest["inputs"]
     match path.suffix.lower():
-        case ".npy":
-            found: Any = _load_numpy(path)
-        case ".npz":
-            found = dict(_load_numpy(path))
+        case ".npy" | ".npz":
+            found: Any = read_numpy(path)
         case ".json":
-            found = _load_json(path)
+            found = read_json(path)
         case ".png":
             return {wanted[0]["name"]: _read_png(path, wanted[0], invert)}
         case ".txt":
-            return encode_texts(_lines(path), manifest, str(manifest.get("model", "")))
+            return encode_texts(read_lines(path), manifest, str(manifest.get("model", "")))
         case other:
             raise InvalidArgument(f"{path}: {other or 'no suffix'}; want {_FORMATS}")
     if is_text(found):
@@ -75,39 +74,13 @@ def given_inputs(
     return encode_texts(texts or (), manifest, str(manifest.get("model", "")))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as exc:
-        raise InvalidArgument(f"{path}: not UTF-8: {exc}") from exc
-    if not lines:
-        raise InvalidArgument(f"{path}: no line with a text in it")
-    return lines
-
-
-def _load_numpy(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as exc:
-        raise InvalidArgument(f"{path}: {exc}") from exc
-
-
-def _load_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as exc:
-        raise InvalidArgument(f"{path}: not JSON: {exc}") from exc
-
-
 def _fit(value: Any, wanted: Mapping[str, Any], path: Path) -> Array:
     """The value in the input's datatype; one example gets the batch axis it lacks."""
     try:
-        array = np.asarray(value)
+        array = array_of(value)
     except ValueError as exc:
         raise InvalidArgument(f"{path}: the rows have different lengths") from exc
-    # Numbers written by hand or by numpy's defaults are wider than models take.
-    if wanted["datatype"] == "FP32" and array.dtype.kind in "fiu":
-        array = array.astype(np.float32)
+    array = fitted(array, wanted["datatype"], wanted["name"])
     if array.ndim == len(wanted["shape"]) - 1:
         array = array[np.newaxis]
     return array
@@ -115,19 +88,8 @@ def _fit(value: Any, wanted: Mapping[str, Any], path: Path) -> Array:
 
 def _read_png(path: Path, wanted: Mapping[str, Any], invert: bool) -> Array:
     """One picture as (1, C, H, W) or (1, H, W, C), as the input's shape says."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as exc:
-        raise Unsupported("reading pictures needs Pillow: pip install pillow") from exc
     channels, height, width, channels_first = _picture_layout(wanted)
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("L" if channels == 1 else "RGB")
-    except UnidentifiedImageError as exc:
-        raise InvalidArgument(f"{path}: not a picture that can be read") from exc
-    size = (width if width > 0 else picture.width, height if height > 0 else picture.height)
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    picture = read_picture(path, "L" if channels == 1 else "RGB", (width, height))
     fraction = np.asarray(picture, np.float32) / 255
     if invert:
         fraction = 1 - fraction
@@ -136,9 +98,9 @@ def _read_png(path: Path, wanted: Mapping[str, Any], invert: bool) -> Array:
     array = scaled[..., np.newaxis] if scaled.ndim == 2 else scaled  # (H, W, C)
     if channels_first:
         array = array.transpose(2, 0, 1)
-    if wanted["datatype"] == "UINT8":
-        array = array.round().astype(np.uint8)
-    return np.ascontiguousarray(array[np.newaxis])
+    if dtype_of(wanted["datatype"], wanted["name"]).kind in "iu":
+        array = array.round().astype(np.int64)
+    return fitted(np.ascontiguousarray(array[np.newaxis]), wanted["datatype"], wanted["name"])
 
 
 def _picture_layout(wanted: Mapping[str, Any]) -> tuple[int, int, int, bool]:

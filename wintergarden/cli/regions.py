@@ -9,7 +9,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from wintergarden.cli.files import read_numpy, read_picture
 from wintergarden.client.regions import Place, Region
+from wintergarden.errors import InvalidArgument
 
 RegionText = Annotated[
     str,
@@ -48,9 +50,9 @@ def read_region(text: str) -> Region | None:
 def _mask(path: Path) -> Region:
     if not path.is_file():
         raise typer.BadParameter(f"--region {path}: no such file")
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False)).astype(bool)
-    from PIL import Image
-
-    with Image.open(path) as opened:
-        return np.asarray(opened.convert("L")) > 127
+    if path.suffix == ".png":
+        return np.asarray(read_picture(path, "L")) > 127
+    mask = read_numpy(path)
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf":
+        raise InvalidArgument(f"{path}: want one array of bool")
+    return mask.astype(bool)

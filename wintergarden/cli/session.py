@@ -10,7 +10,7 @@ import typer
 
 from wintergarden.client import Client, connect
 from wintergarden.client.channel import DEFAULT_ADDRESS
-from wintergarden.errors import Unavailable
+from wintergarden.errors import InvalidArgument, Unavailable
 
 Address = Annotated[
     str,
@@ -25,6 +25,7 @@ Address = Annotated[
 HERE = DEFAULT_ADDRESS
 
 _RETRY_FOR_S = 2.0  # a person waits
+_TOO_LARGE = "Value out of range: "  # protobuf's words
 
 
 @contextmanager
@@ -40,3 +41,7 @@ def session(address: str) -> Iterator[Client]:
                 f"nothing answers at {address}; start the system with `wintergarden up`, or say "
                 "where it is with --address or WINTERGARDEN_ADDRESS"
             ) from exc
+        except ValueError as exc:
+            if not str(exc).startswith(_TOO_LARGE):
+                raise
+            raise InvalidArgument(str(exc)) from exc

@@ -42,9 +42,7 @@ class Picture:
 
 
 def as_tensor(value: npt.ArrayLike) -> tensor_pb2.Tensor:
-    array = np.asarray(value)
-    # Python's floats are doubles; models take singles.
-    return tensors.to_message("", array.astype(np.float32) if array.dtype == np.float64 else array)
+    return tensors.to_message("", np.asarray(value))
 
 
 def as_array(tensor: tensor_pb2.Tensor) -> Array:

@@ -23,13 +23,14 @@ from wintergarden.client import (
     inference,
     jobs,
     models,
+    serving,
     training,
 )
-from wintergarden.client.call import Call, Flow, Pause
-from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.call import Call, Flow, Pause, Work
+from wintergarden.client.channel import DEFAULT_ADDRESS, Stubs, options_for
 from wintergarden.client.explanation_jobs import JobResult
 from wintergarden.client.generation import Piece, SamplingOptions
-from wintergarden.client.jobs import Event, Job, JobState, Watching
+from wintergarden.client.jobs import Event, Job, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
 from wintergarden.client.training import SearchOptions, TrainingOptions
@@ -141,15 +142,15 @@ class AsyncJobHandle:
     async def wait(self, *, timeout_s: float | None = None) -> Job:
         """Wait for the end, good or bad, and return the record: look at its `state`.
 
-        Of a job that succeeded also for its model: when this returns, `infer` works.
+        Of a job that succeeded also for its model: when this returns, `infer` works, but for
+        what nobody serves: a trial of a search, or a version that is gone or has had its time.
         """
         job = await self.refresh()
         if not job.state.is_final:
             async for _ in self.watch(timeout_s=timeout_s):
                 pass
             job = await self.refresh()
-        if job.state is JobState.SUCCEEDED and job.model_version:
-            await self._client.wait_until_served(job.model, version=job.model_version)
+        await self._client._run(serving.wait_for_model(job))
         return job
 
     async def refresh(self) -> Job:
@@ -194,9 +195,9 @@ class AsyncClient:
         self.address = address
         self._retry_for_s = retry_for_s
         self._stubs = Stubs(
-            grpc.aio.secure_channel(address, credentials, OPTIONS)
+            grpc.aio.secure_channel(address, credentials, options_for(address))
             if credentials
-            else grpc.aio.insecure_channel(address, OPTIONS),
+            else grpc.aio.insecure_channel(address, options_for(address)),
             api_key,
         )
         self._memory: dict[tuple[str, bytes], Message] = {}
@@ -302,6 +303,9 @@ class AsyncClient:
                 if isinstance(step, Pause):
                     await asyncio.sleep(step.seconds)
                     step = flow.send(None)
+                    continue
+                if isinstance(step, Work):
+                    step = flow.send(await asyncio.to_thread(step.do))
                     continue
                 try:
                     response = await self._perform(step)

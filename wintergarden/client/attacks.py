@@ -19,8 +19,8 @@ from wintergarden.client.answers import (
     identity_of,
     pictures,
 )
-from wintergarden.client.call import Call, Flow
-from wintergarden.client.texts import encoded, is_text
+from wintergarden.client.call import Call, Flow, bounded
+from wintergarden.client.rows import rows_for
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire.pool import methods
 
@@ -84,6 +84,7 @@ class Robustness:
     accuracies_beside: Array | None = None
 
 
+@bounded
 def attack(
     model: str,
     inputs: npt.ArrayLike,
@@ -127,7 +128,7 @@ def attack(
     """
     request = attack_request(
         model,
-        (yield from encoded(model, inputs, version=version)) if is_text(inputs) else inputs,
+        (yield from rows_for(model, inputs, version=version)),
         method,
         epsilon=epsilon,
         norm=norm,

@@ -22,13 +22,14 @@ from wintergarden.client import (
     inference,
     jobs,
     models,
+    serving,
     training,
 )
-from wintergarden.client.call import Call, Flow, Pause
-from wintergarden.client.channel import DEFAULT_ADDRESS, OPTIONS, Stubs
+from wintergarden.client.call import Call, Flow, Pause, Work
+from wintergarden.client.channel import DEFAULT_ADDRESS, Stubs, options_for
 from wintergarden.client.explanation_jobs import JobResult
 from wintergarden.client.generation import Piece, SamplingOptions
-from wintergarden.client.jobs import Event, Job, JobState, Watching
+from wintergarden.client.jobs import Event, Job, Watching
 from wintergarden.client.patience import Patience
 from wintergarden.client.status import from_rpc_error
 from wintergarden.client.training import SearchOptions, TrainingOptions
@@ -138,15 +139,15 @@ class JobHandle:
     def wait(self, *, timeout_s: float | None = None) -> Job:
         """Wait for the end, good or bad, and return the record: look at its `state`.
 
-        Of a job that succeeded also for its model: when this returns, `infer` works.
+        Of a job that succeeded also for its model: when this returns, `infer` works, but for
+        what nobody serves: a trial of a search, or a version that is gone or has had its time.
         """
         job = self.refresh()
         if not job.state.is_final:
             for _ in self.watch(timeout_s=timeout_s):
                 pass
             job = self.refresh()
-        if job.state is JobState.SUCCEEDED and job.model_version:
-            self._client.wait_until_served(job.model, version=job.model_version)
+        self._client._run(serving.wait_for_model(job))
         return job
 
     def refresh(self) -> Job:
@@ -196,9 +197,9 @@ class Client:
         self.address = address
         self._retry_for_s = retry_for_s
         self._stubs = Stubs(
-            grpc.secure_channel(address, credentials, OPTIONS)
+            grpc.secure_channel(address, credentials, options_for(address))
             if credentials
-            else grpc.insecure_channel(address, OPTIONS),
+            else grpc.insecure_channel(address, options_for(address)),
             api_key,
         )
         self._memory: dict[tuple[str, bytes], Message] = {}
@@ -297,6 +298,9 @@ class Client:
                 if isinstance(step, Pause):
                     time.sleep(step.seconds)
                     step = flow.send(None)
+                    continue
+                if isinstance(step, Work):
+                    step = flow.send(step.do())
                     continue
                 try:
                     response = self._perform(step)

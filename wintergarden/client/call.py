@@ -8,14 +8,19 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+import functools
+import inspect
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from wintergarden.errors import WintergardenError
 from wintergarden.wire.pool import Method
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -46,5 +51,41 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Work:
+    """Something to do here that takes long, such as reading a file; its result is sent back."""
+
+    do: Callable[[], Any]
+
+
 # What is sent back is the response message of the call yielded last; nothing after a pause.
-Flow: TypeAlias = Generator[Call | Pause, Any, T]
+Flow: TypeAlias = Generator[Call | Pause | Work, Any, T]
+
+
+def bounded(flow: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
+    """A flow whose `timeout_s` is for all of its calls together, and not for the last alone."""
+    default = inspect.signature(flow).parameters["timeout_s"].default
+
+    @functools.wraps(flow)
+    def within(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        timeout_s: Any = kwargs.get("timeout_s", default)
+        give_up_at = time.monotonic() + timeout_s
+        steps = flow(*args, **kwargs)
+        answer: Any = None
+        try:
+            while True:
+                step = steps.throw(answer) if isinstance(answer, Exception) else steps.send(answer)
+                if isinstance(step, Call):
+                    left_s = give_up_at - time.monotonic()
+                    step = replace(step, timeout_s=min(step.timeout_s, left_s))
+                try:
+                    answer = yield step
+                except WintergardenError as error:
+                    answer = error
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            steps.close()
+
+    return within

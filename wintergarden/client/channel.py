@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from wintergarden.wire.pool import Method
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
 
-OPTIONS = (
+_OPTIONS = (
     # A model's input has the size it has; the server says what it refuses.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -19,6 +20,11 @@ OPTIONS = (
     # A connection of our own: channels with equal arguments otherwise share one, and its fate.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+def options_for(address: str) -> tuple[tuple[str, int], ...]:
+    """A channel's options; to this machine it goes straight, whatever proxy the environment has."""
+    return (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if _is_loopback(address) else _OPTIONS
 
 
 class Stubs:
@@ -51,3 +57,11 @@ class Stubs:
 
 def _kind(is_streaming: bool) -> str:
     return "stream" if is_streaming else "unary"
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

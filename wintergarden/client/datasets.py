@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from wintergarden.client.call import Call, Flow
+from wintergarden.client.call import Call, Flow, Work
 from wintergarden.client.jobs import Job
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.wire import datasets_pb2 as pb
@@ -184,8 +184,7 @@ def upload(
             f"{', '.join(sorted({*FORMATS.values(), 'text'}))}",
             field="format",
         )
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = yield Work(lambda: _sha256(path))
     request = _request(name, sha256, wanted, options, request_id)
     try:  # first: whatever is wrong with the options is said before anything is sent
         return (yield from _prepare(request))
@@ -233,6 +232,11 @@ def _request(
         options=pb.PreparationOptions(**options),
         request_id=request_id or uuid.uuid4().hex,
     )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prepare(request: pb.PrepareDatasetRequest) -> Flow[Job]:

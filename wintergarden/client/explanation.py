@@ -18,9 +18,10 @@ from wintergarden.client.answers import (
     identity,
     pictures,
 )
-from wintergarden.client.call import Call, Flow
+from wintergarden.client.call import Call, Flow, bounded
 from wintergarden.client.regions import Region, region_message
-from wintergarden.client.texts import encoded, is_text
+from wintergarden.client.rows import context_for, numbers_for, rows_for
+from wintergarden.errors import InvalidArgument
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import tensors
 from wintergarden.wire.pool import methods
@@ -107,6 +108,7 @@ def list_methods() -> Flow[list[Method]]:
     ]
 
 
+@bounded
 def explain(
     model: str,
     inputs: npt.ArrayLike,
@@ -157,12 +159,12 @@ def explain(
     """
     request = explain_request(
         model,
-        (yield from encoded(model, inputs, version=version)) if is_text(inputs) else inputs,
+        (yield from rows_for(model, inputs, version=version, name=input_name)),
         method,
         version=version,
         targets=targets,
         players=players,
-        background=background,
+        background=(yield from numbers_for(model, background, version=version, name=input_name)),
         background_summary=background_summary,
         max_evaluations=max_evaluations,
         output_name=output_name,
@@ -171,7 +173,7 @@ def explain(
         layer=layer,
         region=region,
         input_name=input_name,
-        context=context,
+        context=(yield from context_for(model, context, version=version)),
         render=render,
     )
     response = yield Call(_METHODS["Explain"], request, timeout_s)
@@ -230,12 +232,21 @@ def explain_request(
         layer=layer,
         render=render,
     )
-    if isinstance(players, np.ndarray):
-        request.players.feature_mask.CopyFrom(tensors.to_message("", players.astype(np.int64)))
-    elif isinstance(players, tuple):
-        request.players.grid.rows, request.players.grid.columns = players
-    elif players == "features":
-        request.players.features = True
+    match players:
+        case None:
+            pass
+        case np.ndarray():
+            request.players.feature_mask.CopyFrom(tensors.to_message("", players.astype(np.int64)))
+        case tuple((int(), int())):
+            request.players.grid.rows, request.players.grid.columns = players
+        case "features":
+            request.players.features = True
+        case _:
+            raise InvalidArgument(
+                f"players {players!r:.80}: want 'features', (rows, columns), or an array of the "
+                "input's shape without N that gives each element its player",
+                "players",
+            )
     if region is not None:
         request.region.CopyFrom(region_message(region))
     if background is not None:

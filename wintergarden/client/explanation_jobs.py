@@ -20,7 +20,7 @@ from wintergarden.client.call import Call, Flow
 from wintergarden.client.explanation import Players, explain_request
 from wintergarden.client.jobs import Job
 from wintergarden.client.regions import Region
-from wintergarden.client.texts import encoded, is_text
+from wintergarden.client.rows import context_for, numbers_for, rows_for
 from wintergarden.errors import DataLoss
 from wintergarden.wire import explanation_pb2 as pb
 from wintergarden.wire import training_pb2
@@ -137,18 +137,18 @@ def submit_explain(
     Raises:
         InvalidArgument: an unknown method, too many rows; the message says what is allowed.
     """
-    if is_text(inputs):
-        inputs = yield from encoded(model, inputs, version=version)
     request = _submission(examples, options)
     request.explain.CopyFrom(
         explain_request(
             model,
-            inputs,
+            (yield from rows_for(model, inputs, version=version, name=input_name)),
             method,
             version=version,
             targets=targets,
             players=players,
-            background=background,
+            background=(
+                yield from numbers_for(model, background, version=version, name=input_name)
+            ),
             background_summary=background_summary,
             max_evaluations=max_evaluations,
             output_name=output_name,
@@ -157,7 +157,7 @@ def submit_explain(
             layer=layer,
             region=region,
             input_name=input_name,
-            context=context,
+            context=(yield from context_for(model, context, version=version)),
             render=render,
         )
     )
@@ -188,13 +188,11 @@ def submit_attack(
 
     Of the version's own examples the labels are those they came with, unless others are given.
     """
-    if is_text(inputs):
-        inputs = yield from encoded(model, inputs, version=version)
     request = _submission(examples, options)
     request.attack.CopyFrom(
         attack_request(
             model,
-            inputs,
+            (yield from rows_for(model, inputs, version=version)),
             method,
             epsilon=epsilon,
             norm=norm,

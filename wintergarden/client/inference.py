@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wintergarden.client.call import Call, Flow, Pause
+from wintergarden.client.call import Call, Flow, Pause, bounded
+from wintergarden.client.rows import array_of, fitted
 from wintergarden.client.texts import encoded, is_text
 from wintergarden.errors import (
     DataLoss,
@@ -56,6 +58,7 @@ class IndexEntry:
     reason: str
 
 
+@bounded
 def infer(
     model: str,
     inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
@@ -89,7 +92,7 @@ def infer(
         inputs = {served.inputs[0].name: _as_only_input(inputs, served)}
     request = pb.ModelInferRequest(model_name=model, model_version=_wire_version(version))
     for name, value in inputs.items():
-        array = np.asarray(value)
+        array = array_of(value)
         request.inputs.add(name=name, datatype=tensors.datatype_of(array.dtype), shape=array.shape)
         request.raw_input_contents.append(bytes(tensors.encode(array)))
     for name in outputs:
@@ -170,19 +173,18 @@ def wait_until_served(model: str, *, version: int = 0, timeout_s: float = 60.0) 
         FailedPrecondition: the server has tried and does not serve it; the message says why.
         DeadlineExceeded: it was not served in time.
     """
-    waited_s = 0.0
+    give_up_at = time.monotonic() + timeout_s
     while not (yield from is_model_ready(model, version=version)):
         for entry in (yield from index()):
             if (entry.name, entry.version) == (model, version) and entry.state == "UNAVAILABLE":
                 raise FailedPrecondition(
                     f"version {version} of model {model!r} is not served: {entry.reason}"
                 )
-        if waited_s >= timeout_s:
+        if time.monotonic() >= give_up_at:
             raise DeadlineExceeded(
                 f"model {model!r} is not served after {timeout_s:g} s; `index` says what is"
             )
         yield Pause(_POLL_S)
-        waited_s += _POLL_S
 
 
 def is_server_ready() -> Flow[bool]:
@@ -203,14 +205,13 @@ def _as_only_input(value: npt.ArrayLike, served: ModelMetadata) -> np.ndarray[An
             "got one bare array, want a mapping of arrays by name"
         )
     only = served.inputs[0]
-    wanted = tensors.DATATYPES.get(only.datatype)
-    array = np.asarray(value)
-    if wanted is None or not np.can_cast(array.dtype, wanted, casting="same_kind"):
+    array = fitted(array_of(value), only.datatype, only.name)
+    if tensors.datatype_of(array.dtype) != only.datatype:
         raise InvalidTensor(
             f"input {only.name!r} of model {served.name!r} takes {only.datatype}, "
             f"got an array of {array.dtype}"
         )
-    return array.astype(wanted, copy=False)
+    return array
 
 
 def _outputs(response: pb.ModelInferResponse) -> dict[str, np.ndarray[Any, Any]]:

@@ -15,6 +15,9 @@ import urllib.request
 
 TIMEOUT_S = 4.0
 
+# What is asked is on this machine or beside it, where no proxy of the environment leads.
+_OPTIONS = (("grpc.enable_http_proxy", 0),)
+
 
 def ask(address: str, service: str = "") -> str:
     """Why the service at `address` is not ready; empty when it is."""
@@ -27,7 +30,7 @@ def _ask_grpc(address: str, service: str) -> str:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, _OPTIONS) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)
@@ -39,8 +42,9 @@ def _ask_grpc(address: str, service: str) -> str:
 
 
 def _ask_http(url: str) -> str:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S):
+        with direct.open(url, timeout=TIMEOUT_S):
             return ""
     except urllib.error.HTTPError as exc:
         return f"HTTP {exc.code}: {exc.read(200).decode(errors='replace')}"

@@ -5,6 +5,7 @@ Nothing here runs during a call: collectors read what the transports count anywa
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -35,7 +36,9 @@ class MetricsServer:
             "Handler", (_Handler,), {"registry": registry, "problem": staticmethod(problem)}
         )
         try:
-            self._http = ThreadingHTTPServer(split(address), handler)
+            host, port = split(address)
+            server = _Server6 if ":" in host else ThreadingHTTPServer
+            self._http = server((host, port), handler)
         except OSError as error:
             raise OSError(f"metrics address {address}: {error}") from error
         self._http.daemon_threads = True
@@ -52,6 +55,10 @@ class MetricsServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+
+class _Server6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):

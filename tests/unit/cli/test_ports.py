@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from wintergarden.cli.checks import Patient, Verdict, examine
+from wintergarden.cli.local.home import Home
 from wintergarden.cli.local.ports import HOST, METRICS_OFFSET, find_free, fixed_ports, free_ports
 from wintergarden.errors import FailedPrecondition, InvalidArgument
 
@@ -30,6 +32,26 @@ def test_a_port_in_use_is_named_with_its_cure() -> None:
                 fixed_ports(first)
         assert f"port {first + offset} ({kind}) is in use" in caught.value.message
         assert "--port" in caught.value.message
+
+
+def test_a_port_promised_to_another_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.SystemRandom.sample", lambda self, ports, k: list(ports))
+    one, two = find_free(2)
+    assert find_free(1, [one]) == [two]
+
+
+def test_the_doctor_looks_at_every_port_of_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = free_ports()
+    monkeypatch.setattr("wintergarden.cli.checks.ports_from", lambda: ports)
+    last = ports.metrics["explanation-worker"]
+    with socket.socket() as other:
+        other.bind((HOST, last))
+        other.listen()
+        (found,) = [f for f in examine(Patient(Home(tmp_path), HOST + ":1")) if f.check == "ports"]
+    assert found.verdict is Verdict.BAD
+    assert found.text == f"in use on {HOST}: {last}"
 
 
 @pytest.mark.parametrize("first", [-1, 65_000])

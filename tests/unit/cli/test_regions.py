@@ -12,6 +12,7 @@ from PIL import Image
 
 from wintergarden.cli.pictures import coloured_text
 from wintergarden.cli.regions import read_region
+from wintergarden.errors import InvalidArgument
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,27 @@ def test_masks(tmp_path: Path) -> None:
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
     for name in ("mask.npy", "mask.png"):
         np.testing.assert_array_equal(read_region(str(tmp_path / name)), mask)
+
+
+def test_a_mask_of_sixteen_bits_is_split_in_its_middle(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.array([[0, 0x7000], [0x9000, 0xFFFF]], np.uint16)).save(path)
+    np.testing.assert_array_equal(read_region(str(path)), [[False, False], [True, True]])
+
+
+@pytest.mark.parametrize("content", ["", "no array", np.array(["a"]), {"several": np.ones(2)}])
+def test_a_file_that_is_no_mask_is_named(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "mask.npy"
+    with path.open("wb") as file:
+        match content:
+            case str():
+                file.write(content.encode())
+            case dict():
+                np.savez(file, **content)
+            case _:
+                np.save(file, content)
+    with pytest.raises(InvalidArgument, match=r"mask\.npy: "):
+        read_region(str(path))
 
 
 @pytest.mark.parametrize("text", ["somewhere", "1:", "1,,2", "-1", "gone.npy"])

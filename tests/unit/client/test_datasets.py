@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import grpc
 import pytest
 
 from wintergarden import errors
-from wintergarden.client import datasets
+from wintergarden.client import connect_async, datasets
 from wintergarden.wire import datasets_pb2 as pb
 from wintergarden.wire import training_pb2
 
@@ -66,6 +68,30 @@ def path(tmp_path: Path) -> Path:
 def play(server: Any, script: Server) -> None:
     server.on("UploadDataset", script.upload)
     server.on("PrepareDataset", script.prepare)
+
+
+def test_the_event_loop_goes_on_while_a_file_is_read(
+    server: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(server, Server())
+    threads: list[int] = []
+
+    def digest(*arguments: Any) -> Any:
+        threads.append(threading.get_ident())
+        return file_digest(*arguments)
+
+    file_digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+
+    async def upload() -> None:
+        async with connect_async(server.address) as client:
+            await client.data.upload(path, "flowers")
+        with pytest.raises(FileNotFoundError):
+            await client.data.upload(path.with_name("none.csv"), "flowers")
+
+    asyncio.run(upload())
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 def test_every_byte_is_sent_once(server: Any, ask: Ask, path: Path) -> None:

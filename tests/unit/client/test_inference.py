@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from wintergarden.client import inference
 from wintergarden.client.call import Call, Flow
-from wintergarden.errors import DataLoss, InvalidTensor
+from wintergarden.errors import DataLoss, DeadlineExceeded, InvalidTensor
 from wintergarden.wire import models_pb2
 from wintergarden.wire import open_inference_pb2 as pb
 
@@ -73,6 +74,58 @@ def test_a_bare_array_is_not_squeezed_into_a_smaller_kind() -> None:
     next(flow)
     with pytest.raises(InvalidTensor, match="takes INT64, got an array of float64"):
         flow.send(metadata_of(("ids", "INT64")))
+
+
+def test_a_bare_array_becomes_bfloat16_where_the_model_takes_it() -> None:
+    flow = inference.infer("m", [[0.5, 1.5]])
+    next(flow)
+    call = flow.send(metadata_of(("x", "BF16")))
+    assert call.request.inputs[0].datatype == "BF16"
+    assert call.request.raw_input_contents[0] == bytes.fromhex("003fc03f")
+
+
+@pytest.mark.parametrize("is_bare", [True, False])
+def test_bytes_are_sent_with_their_last_nulls(is_bare: bool) -> None:
+    value = [b"ab\0"]
+    flow = inference.infer("m", value if is_bare else {"x": value})
+    call = next(flow)
+    if is_bare:
+        call = flow.send(metadata_of(("x", "BYTES")))
+    assert call.request.inputs[0].datatype == "BYTES"
+    assert call.request.raw_input_contents[0] == b"\3\0\0\0ab\0"
+
+
+def test_the_time_limit_is_for_all_calls_together(server: Any, ask: Any) -> None:
+    def slow(request: Any, context: Any) -> Any:
+        time.sleep(0.3)
+        return metadata_of(("x", "FP32"))
+
+    limits: list[float] = []
+
+    def answer(request: Any, context: Any) -> Any:
+        limits.append(context.time_remaining())
+        return pb.ModelInferResponse()
+
+    server.on("ModelMetadata", slow)
+    server.on("ModelInfer", answer)
+    ask(lambda client: client.infer("m", [[1.0]], timeout_s=5))
+    assert 3 < limits[0] < 4.8
+    with pytest.raises(DeadlineExceeded):
+        ask(lambda client: client.infer("m", [[1.0]], timeout_s=0.1))
+    assert len(limits) == 1
+
+
+def test_waiting_for_a_model_counts_the_time_of_its_questions_too(server: Any, ask: Any) -> None:
+    def slow(request: Any, context: Any) -> Any:
+        time.sleep(0.2)
+        return pb.ModelReadyResponse(ready=False)
+
+    asked: list[Any] = []
+    server.on("ModelReady", lambda request, context: asked.append(1) or slow(request, context))
+    server.on("RepositoryIndex", lambda request, context: pb.RepositoryIndexResponse())
+    with pytest.raises(DeadlineExceeded, match="not served after"):
+        ask(lambda client: client.wait_until_served("m", timeout_s=0.5))
+    assert len(asked) <= 3
 
 
 def test_a_bare_array_for_several_inputs_names_them() -> None:

