@@ -21,7 +21,9 @@ from trainer.recipes.transfer import Source
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.store import ModelStore
 from wintergarden.store.datasets import DatasetStore
+from wintergarden.store.manifest import VocabularyInfo
 from wintergarden.store.names import WEIGHTS, parse_version, validate_model_name
+from wintergarden.text import Vocabulary
 
 _DIGEST = "sha256:"
 _FIELD = "hyperparameters.init_from"
@@ -51,7 +53,13 @@ def find_source(reference: str, models: ModelStore, datasets: DatasetStore) -> S
         )
     digest = artefact.manifest.files[WEIGHTS].sha256
     lineage = f"{model}:{version} {_DIGEST}{digest}"
-    return Source(f"{model}:{version}", lineage, read_state_dict(artefact.path(WEIGHTS)))
+    return Source(
+        f"{model}:{version}",
+        lineage,
+        read_state_dict(artefact.path(WEIGHTS)),
+        _vocabulary(artefact.manifest.vocabulary),
+        _vocabulary(artefact.manifest.target_vocabulary),
+    )
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -89,6 +97,10 @@ def _checked(content: Any, name: str) -> dict[str, Tensor]:
         f"{name} is no state dict: expected tensors by name, got {type(content).__name__}",
         field=_FIELD,
     )
+
+
+def _vocabulary(fields: VocabularyInfo | None) -> Vocabulary | None:
+    return None if fields is None else Vocabulary.from_fields(fields.model_dump())
 
 
 def _version(model: str, which: str, models: ModelStore) -> int:

@@ -58,7 +58,6 @@ class _Assignment:
     hyperparameters: SupervisedHyperparameters
     dataset: Dataset
     device: torch.device
-    source: Source | None
 
     def origin(self) -> Origin:
         return Origin.here(
@@ -137,13 +136,23 @@ def _understand(order: TrainingOrder) -> _Assignment:
     check_variants(order.variants)
     check_conditions(parse_conditions(order.promote), order.variants)
     device = choose_device(order.device, 0, order.processes)
-    dataset, source = load(order.dataset, datasets), None
-    if architecture.is_fixed:
-        return _Assignment(order, architecture, hyperparameters, dataset, device, source)
-    check_task(dataset.info, hyperparameters)
-    if hyperparameters.init_from:
-        source = find_source(hyperparameters.init_from, open_store(order.store_uri), datasets)
-    return _Assignment(order, architecture, hyperparameters, dataset, device, source)
+    dataset = load(order.dataset, datasets)
+    if not architecture.is_fixed:
+        check_task(dataset.info, hyperparameters)
+    return _Assignment(order, architecture, hyperparameters, dataset, device)
+
+
+def _source(assignment: _Assignment, state: Mapping[str, Any] | None) -> Source | None:
+    """The weights to begin with; of a training that goes on, those that it did begin with.
+
+    Names and labels may stand for others by now.
+    """
+    if assignment.architecture.is_fixed or not assignment.hyperparameters.init_from:
+        return None
+    uri = assignment.order.store_uri
+    begun = str((state or {}).get("parent", "")).partition(" ")[0]
+    wanted = begun or assignment.hyperparameters.init_from
+    return find_source(wanted, open_store(uri), open_datasets(uri))
 
 
 def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trained:
@@ -155,6 +164,7 @@ def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trai
         if order.checkpoint:
             state = restore(files, order.checkpoint, origin, control.log)
         on_checkpoint = _checkpoints(files, order, origin, control)
+    source = _source(assignment, state)
 
     def on_step(step: int, steps: int) -> None:
         done = DATA_END + (TRAIN_END - DATA_END) * step / steps
@@ -175,7 +185,7 @@ def _train(text: bytes | str, assignment: _Assignment, control: Control) -> Trai
             order.seed,
             Watcher(on_step, on_epoch, on_checkpoint, control.log),
             state=state,
-            source=assignment.source,
+            source=source,
             device=device,
             ranks=ranks,
         )

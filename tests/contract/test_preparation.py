@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainer.data.registry import load
 from trainer.testing_child import child
 from wintergarden.store.datasets import open_datasets
 
@@ -87,6 +88,20 @@ def test_an_attempt_after_a_kill_makes_the_very_same_data_set(tmp_path: Path) ->
             preparing.hear("result")
         digests.append(open_datasets(str(folder / "store")).names()["flowers"])
     assert digests[0] == digests[1]
+
+
+def test_parts_of_a_sorted_file_are_stored_shuffled(tmp_path: Path) -> None:
+    rows = [f"{n},{'rose' if n >= 300 else 'iris'}" for n in range(600)]
+    upload = keep(tmp_path, "\n".join(["petal,species", *rows]).encode())
+    with child(order(tmp_path, upload)) as preparing:
+        preparing.hear("publish?")
+        preparing.send({"publish": True})
+        preparing.hear("result")
+    dataset = load("flowers", open_datasets(str(tmp_path / "store")))
+    for part in (dataset.train, dataset.validation, dataset.test):
+        first = part.labels[: len(part) // 2]
+        assert 0.3 < first.mean() < 0.7
+        np.testing.assert_array_equal(part.labels, part.inputs[:, 0] >= 300)
 
 
 def test_it_stops_between_two_pictures(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from trainer.data.dataset import Array, Dataset, DatasetInfo, Split
 from trainer.data.digits import load_mnist_5k
 from trainer.data.scenes import PHOTOGRAPHS, SIDE, SOURCE, photograph, tone
+from trainer.data.variation import varied_digit, varied_photograph
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -21,11 +22,16 @@ _JITTER = 6  # pixels that a digit may be away from its corner
 _MOST = 3  # digits
 _DIGITS = {"train": 10, "validation": 1, "test": 2}
 """Parts of all handwritten digits that a part of the scenes draws from."""
+_PHOTOGRAPHS = {
+    **PHOTOGRAPHS,
+    "train": (*PHOTOGRAPHS["train"], "logo", "microaneurysms", "text"),
+}
+"""With print and drawings, whose strokes are not digits."""
 
 DIGIT_CAPTIONS = DatasetInfo(
     name="digit-captions",
-    summary="13 200 photographs with one to three digits written near their corners, and which "
-    "digit is where in words",
+    summary="25 200 photographs with one to three digits written near their corners, and which "
+    "digit is where in words; those to learn from are varied",
     source=SOURCE,
     task="captioning",
     input_name="image",
@@ -33,7 +39,7 @@ DIGIT_CAPTIONS = DatasetInfo(
     units="intensity, 0 is black and 1 is white",
     value_range=(0.0, 1.0),
     class_labels=(),
-    split_sizes={"train": 12_000, "validation": 400, "test": 800},
+    split_sizes={"train": 24_000, "validation": 400, "test": 800},
 )
 
 
@@ -42,7 +48,7 @@ class Scene:
     """A picture and what is on it.
 
     Attributes:
-        picture: (SIDE, SIDE) in 0..1.
+        picture: (SIDE, SIDE) float32 in 0..1.
         digits: by the number of their corner.
         boxes: top, left, bottom, right of each, in pixels, the last two behind the end.
     """
@@ -62,7 +68,7 @@ def load_digit_captions() -> Dataset:
     """Pictures, and their captions."""
 
     def split(scenes: Sequence[Scene]) -> Split:
-        pictures = np.stack([scene.picture for scene in scenes])[:, None].astype(np.float32)
+        pictures = np.stack([scene.picture for scene in scenes])[:, None]
         return Split(pictures, np.array([scene.caption for scene in scenes], dtype=object))
 
     parts = {part: split(draw_scenes(part)) for part in DIGIT_CAPTIONS.split_sizes}
@@ -73,6 +79,10 @@ def load_digit_captions() -> Dataset:
 def draw_scenes(part: str) -> list[Scene]:
     """Scenes of a part; always the same. Its photographs and digits are in no other part.
 
+    Those to learn from vary: each digit is turned and sheared a little, each photograph seen from
+    some side, with some contrast, as it is or as a negative. Moving whole images would do less, and
+    push digits out of them that captions still tell of.
+
     Args:
         part: train, validation or test.
     """
@@ -82,10 +92,11 @@ def draw_scenes(part: str) -> list[Scene]:
     ends = np.cumsum(len(order) * shares // shares.sum())
     number = list(_DIGITS).index(part)
     own = order[ends[number - 1] if number else 0 : ends[number]]
-    photographs = [photograph(name) for name in PHOTOGRAPHS[part]]
+    images, digits = images[own, 0], digits[own]
+    photographs = [photograph(name) for name in _PHOTOGRAPHS[part]]
     generator = np.random.default_rng(1 + number)
     return [
-        _scene(photographs, images[own, 0], digits[own], generator)
+        _scene(photographs, images, digits, generator, is_varied=part == "train")
         for _ in range(DIGIT_CAPTIONS.split_sizes[part])
     ]
 
@@ -97,11 +108,18 @@ def _digits() -> tuple[Array, Array]:
 
 
 def _scene(
-    photographs: list[Array], images: Array, digits: Array, generator: np.random.Generator
+    photographs: list[Array],
+    images: Array,
+    digits: Array,
+    generator: np.random.Generator,
+    *,
+    is_varied: bool,
 ) -> Scene:
     beneath = photographs[generator.integers(len(photographs))]
     top, left = (generator.integers(0, size - SIDE + 1) for size in beneath.shape)
     picture = beneath[top : top + SIDE, left : left + SIDE].copy()
+    if is_varied:
+        picture = varied_photograph(picture, generator)
     count = 1 + int(generator.integers(_MOST))
     corners = generator.choice(len(CORNERS), count, replace=False)
     written: dict[int, int] = {}
@@ -116,6 +134,7 @@ def _scene(
         )
         place = np.s_[y : y + DIGIT, x : x + DIGIT]
         there = picture[place]
-        picture[place] = there + images[which] * (tone(there.mean(), generator) - there)
+        ink = varied_digit(images[which], generator) if is_varied else images[which]
+        picture[place] = there + ink * (tone(there.mean(), generator) - there)
         written[corner], boxes[corner] = int(digits[which]), (y, x, y + DIGIT, x + DIGIT)
-    return Scene(picture, written, boxes)
+    return Scene(picture.astype(np.float32), written, boxes)

@@ -22,7 +22,7 @@ STYLES = ("full", "long", "medium")
 FIRST, LAST = date(1900, 1, 1), date(2099, 12, 31)
 DATES = DatasetInfo(
     name="dates",
-    summary="66 000 dates written in the styles full, long and medium of all of Babel's locales, "
+    summary="126 000 dates written in the styles full, long and medium of all of Babel's locales, "
     "and in ISO 8601; no date of a part is in another",
     source="Unicode CLDR by Babel; Unicode licence v3",
     task="sequence-to-sequence",
@@ -31,7 +31,7 @@ DATES = DatasetInfo(
     units="text in UTF-8",
     value_range=None,
     class_labels=(),
-    split_sizes={"train": 60_000, "validation": 2_000, "test": 4_000},
+    split_sizes={"train": 120_000, "validation": 2_000, "test": 4_000},
 )
 _HELD_OUT = {"validation": 2_500, "test": 5_000}  # dates
 

@@ -48,6 +48,7 @@ from wintergarden.runtime import Session
 from wintergarden.store import TensorInfo
 from wintergarden.store.names import FORCED
 from wintergarden.store.reference import MAX_BYTES, MAX_EXAMPLES, write_reference
+from wintergarden.text import UNKNOWN
 
 MAX_STEPS = 256
 """Of a graph that has a copy of the step for each token."""
@@ -244,7 +245,9 @@ class Translation:
             tokens = run(session, {self._source: split.inputs[rows]})[TOKENS]
             wanted = split.labels[rows, 1:]
             width = max(tokens.shape[1], wanted.shape[1])
-            right += int((_wide(tokens, width) == _wide(wanted, width)).all(axis=1).sum())
+            wanted = _wide(wanted, width)
+            is_right = (_wide(tokens, width) == wanted) & (wanted != UNKNOWN)
+            right += int(is_right.all(axis=1).sum())
         return right / len(split)
 
     def _release_whole(self, graph: Graph, rows: Array, metrics: Mapping[str, float]) -> Release:

@@ -160,6 +160,8 @@ def _join(found: dict[str, Array], task: str) -> tuple[Array, Array, Array | Non
             shapes = ", ".join(f"{pair[axis]} {list(found[pair[axis]].shape)}" for pair in pairs)
             raise InvalidArgument(f"the examples of the parts differ in shape: {shapes}")
     inputs = np.concatenate([found[x] for x, _ in pairs])
+    if not inputs.size:
+        raise InvalidArgument(f"array {pairs[0][0]} has shape {list(inputs.shape)}: it is empty")
     flat = (lambda y: y) if task in _SHAPED else np.ravel
     answers = np.concatenate([flat(found[y]) for _, y in pairs])
     if not named:

@@ -2,7 +2,8 @@
 
 The table is called captions.csv or metadata.csv (.tsv), and has the columns `file_name`, the
 picture's path from the table's folder, and `text`. Below train/, test/ and validation/ each has
-its own; of several layouts that people use it is that of Hugging Face's image folders.
+its own, or the option `split` names a column that says which part a picture is of. Of several
+layouts that people use it is that of Hugging Face's image folders.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from trainer.preparation.archive import Archive, Entry, opened
+from trainer.preparation.columns import said_parts
 from trainer.preparation.examples import PART_NAMES, Examples, Tick
 from trainer.preparation.images import SUFFIXES, UNITS, read_pictures
 from trainer.preparation.limits import MAX_EXAMPLES
@@ -36,9 +36,11 @@ _LAYOUT = (
 
 @dataclass(frozen=True)
 class _Captioned:
+    """A row of a table; `said_part` is as people write it, empty where nothing says so."""
+
     picture: Entry
     caption: str
-    part: int | None
+    said_part: str
 
 
 def read_captions(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
@@ -58,6 +60,8 @@ def read_captions(path: Path, options: PreparationOptions, tick: Tick) -> Exampl
         _check_once([each.picture for each in found])
         captions = [each.caption for each in found]
         check_texts(captions, f"column {options.text!r:.80}", MAX_CAPTION_BYTES)
+        said = [each.said_part for each in found]
+        parts = said_parts(said, options.split) if options.split or any(said) else None
         entries = [each.picture for each in found]
         inputs, details, warnings = read_pictures(archive, entries, options, tick)
         pictures = {
@@ -67,7 +71,6 @@ def read_captions(path: Path, options: PreparationOptions, tick: Tick) -> Exampl
         warnings.append(
             f"{len(unnamed)} pictures have no caption and were left out: {unnamed[0]!r:.80} …"
         )
-    parts = [each.part for each in found if each.part is not None]
     return Examples(
         task="captioning",
         inputs=inputs,
@@ -76,7 +79,7 @@ def read_captions(path: Path, options: PreparationOptions, tick: Tick) -> Exampl
         input_name="image",
         units=options.units or UNITS,
         value_range=(0.0, 1.0),
-        parts=np.array(parts, np.int8) if parts else None,
+        parts=parts,
         details=details | {"target_characters": told_lengths(captions)},
         warnings=warnings,
     )
@@ -105,26 +108,29 @@ def _rows(archive: Archive, table: Entry, options: PreparationOptions) -> Iterat
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         columns = [*(rows.fieldnames or ())]
-        if absent := [column for column in (FILE_NAME, options.text) if column not in columns]:
+        wanted = (FILE_NAME, options.text, *([options.split] if options.split else []))
+        if absent := [column for column in wanted if column not in columns]:
             raise InvalidArgument(
                 f"{name!r:.120} has no column {absent[0]!r:.80}; it has "
                 f"{', '.join(map(repr, columns[:10]))}"
             )
-        part = PART_NAMES.get(folder.name.lower())
+        below = folder.name.lower() if folder.name.lower() in PART_NAMES else ""
         for number, row in enumerate(rows, 2):
-            file_name, caption = row[FILE_NAME], row[options.text]
-            if caption is None or row.get(None):
+            if None in row or None in row.values():  # values too many, or too few
                 raise InvalidArgument(
                     f"{name!r:.120}, line {number}: it has not {len(columns)} values, as the "
                     "header has; texts with the delimiter in them stand in double quotes"
                 )
+            file_name = row[FILE_NAME]
             entry = archive.entries.get(str(folder / file_name))
             if entry is None:
                 raise InvalidArgument(
                     f"{name!r:.120}, line {number}: there is no file {file_name!r:.120} in "
                     "the table's folder"
                 )
-            yield _Captioned(entry, caption, part)
+            yield _Captioned(
+                entry, row[options.text], row[options.split] if options.split else below
+            )
     except csv.Error as error:
         raise InvalidArgument(f"{name!r:.120} is no CSV file: {error}") from error
 

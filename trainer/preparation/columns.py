@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def texts(table: Table, name: str) -> list[str]:
     Raises:
         InvalidArgument: one is missing.
     """
-    column = table[name]
+    column = _without_nan(table[name])
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py() + 2  # the header is line 1
         raise InvalidArgument(
@@ -118,7 +119,15 @@ def texts(table: Table, name: str) -> list[str]:
 
 def part_column(table: Table, name: str) -> Array:
     """The column that says which part an example belongs to."""
-    said = texts(table, name)
+    return said_parts(texts(table, name), name)
+
+
+def said_parts(said: Sequence[str], name: str) -> Array:
+    """The parts (N,) that a column says.
+
+    Raises:
+        InvalidArgument: it says something else.
+    """
     unknown = sorted({part for part in said if part.strip().lower() not in PART_NAMES})
     if unknown:
         raise InvalidArgument(
@@ -126,6 +135,13 @@ def part_column(table: Table, name: str) -> Array:
             field="options.split",
         )
     return np.array([PART_NAMES[part.strip().lower()] for part in said], np.int8)
+
+
+def _without_nan(column: Any) -> Any:
+    """NaN in a Parquet file's numbers is no value, as it is in a CSV file."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), None, column)
 
 
 def _text(value: Any) -> str:
@@ -171,7 +187,7 @@ def _one_hot(
 ) -> tuple[Array, list[str], dict[str, Any]]:
     """A column of 0 and 1 for each category; a missing value is all NaN, or a category itself."""
     if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
+        column = _without_nan(column).dictionary_encode()
     column = column.unify_dictionaries().combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], column.type)

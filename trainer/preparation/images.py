@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 
 from trainer.data.dataset import Array
 from trainer.preparation.archive import Archive, Entry, opened
@@ -107,7 +108,7 @@ def looks_at(
     return looks
 
 
-def opened_picture(archive: Archive, entry: Entry) -> Image.Image:
+def opened_picture(archive: Archive, entry: Entry) -> ImageFile:
     """The picture of an entry, not decoded yet.
 
     Raises:

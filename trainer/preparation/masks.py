@@ -1,6 +1,7 @@
 """Pictures and their masks in a ZIP archive: `images/a.jpg` beside `masks/a.png`.
 
-A mask is a grey picture or one with a palette, of its picture's size, whose numbers are classes.
+A mask is a grey picture or one with a palette, of its picture's size, whose numbers are classes, as
+they are in the file, be it in 1, 2, 4 or 8 bits.
 `classes.txt` names them, a line each in the order of their numbers; where it names as many as there
 are numbers in the masks, these may be any, such as 0 and 255.
 """
@@ -35,6 +36,8 @@ _LAYOUT = (
     "the layout is images/NAME.jpg and masks/NAME.png, or train/images/NAME.jpg, train/masks/"
     "NAME.png and the same below test"
 )
+_BITS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8}
+"""Of what Pillow calls the kinds of grey; of the first three it makes 255 out of the most."""
 _READ = 0.9
 """Share of the reading that the pictures take; the masks are small."""
 
@@ -66,10 +69,17 @@ def read_masks(path: Path, options: PreparationOptions, tick: Tick) -> Examples:
             )
         inputs = np.empty((len(pairs), channels, height, width), np.uint8)
         labels = np.empty((len(pairs), height, width), np.uint8)
+        depths = set()
         for index, (pair, (size, _, _)) in enumerate(zip(pairs, looks, strict=True)):
             inputs[index] = decode(archive, pair.picture, (height, width), channels)
-            labels[index] = _mask(archive, pair.mask, size, (height, width))
+            labels[index], bits = _mask(archive, pair.mask, size, (height, width))
+            depths |= {bits} if bits else set()
             tick(0.4 + 0.6 * _READ * index / len(pairs))
+    if len(depths) > 1 and labels.max() >= 2 ** min(depths):
+        raise InvalidArgument(
+            f"some masks are grey in {min(depths)} bits and some in {max(depths)}, with numbers up "
+            f"to {labels.max()}: what is white has another number in each; save all with 8 bits"
+        )
     labels, class_labels = encode_masks(labels, names)
     warnings = []
     if ignored:
@@ -150,9 +160,15 @@ def _names(archive: Archive, entry: Entry) -> tuple[str, ...]:
     return names
 
 
-def _mask(archive: Archive, entry: Entry, size: tuple[int, int], wanted: tuple[int, int]) -> Array:
-    """(H, W) uint8 of the wanted size; `size` is the upright picture's."""
+def _mask(
+    archive: Archive, entry: Entry, size: tuple[int, int], wanted: tuple[int, int]
+) -> tuple[Array, int]:
+    """(H, W) uint8 of the wanted size, and in how many bits it is grey; 0: it has a palette.
+
+    `size` is the upright picture's.
+    """
     with opened_picture(archive, entry) as image, reading(entry):
+        bits = _BITS.get(str(image.tile[0].args), 8) if image.mode != "P" else 0
         image.load()
         if image.mode not in ("1", "L", "P"):
             raise InvalidArgument(
@@ -167,4 +183,5 @@ def _mask(archive: Archive, entry: Entry, size: tuple[int, int], wanted: tuple[i
         numbers = image.convert("L") if image.mode == "1" else image
         if size != wanted:
             numbers = numbers.resize((wanted[1], wanted[0]), Image.Resampling.NEAREST)
-        return np.asarray(numbers, np.uint8)
+        stretched = 255 // (2**bits - 1) if bits else 1
+        return np.asarray(numbers, np.uint8) // stretched, bits

@@ -53,6 +53,16 @@ def assign(examples: Examples, options: PreparationOptions) -> Array:
     return parts
 
 
+def members(parts: Array, seed: int) -> dict[int, Array]:
+    """The examples of each part, in an order of chance that is always the same.
+
+    Files come sorted by class, and what is calibrated or explained by the first so many examples
+    of a part must have met all of its classes.
+    """
+    random = np.random.RandomState(seed)
+    return {part: random.permutation(np.flatnonzero(parts == part)) for part in _NAMES}
+
+
 def without_duplicates(examples: Examples) -> Examples:
     """One of each set of equal inputs; which one, so that training sees nothing of the test."""
     parts = examples.parts

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trainer.data.dataset import Array
 from trainer.data.prepared import write_prepared
 from trainer.preparation.examples import TEST, TRAIN, VALIDATION, Examples, Tick
 from trainer.preparation.limits import limited
 from trainer.preparation.missing import check_missing, complete, count_missing
 from trainer.preparation.order import parse_preparation_order
-from trainer.preparation.parts import assign, without_duplicates
+from trainer.preparation.parts import assign, members, without_duplicates
 from trainer.preparation.report import write_report
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.cache import fingerprint
@@ -87,7 +85,7 @@ def run(text: bytes | str, control: Control) -> dict[str, Any]:
     control.progress("data", READ_END)
     with tempfile.TemporaryDirectory(dir=order.work_dir or None) as folder:
         path = Path(folder) / PREPARED
-        _write(path, prepared)
+        _write(path, prepared, options.seed)
         info = FileInfo(sha256=order.upload, bytes=upload.stat().st_size)
         manifest = describe(prepared, {PREPARED: fingerprint(path)}, info, file_format, options)
         stored = store.publish(order.name, manifest, path, may_publish)
@@ -214,11 +212,13 @@ def _reader(file_format: Format, task: str) -> Callable[[Path, PreparationOption
             return read_table
 
 
-def _write(path: Path, prepared: Prepared) -> None:
-    indices = {part: np.flatnonzero(prepared.parts == n) for part, n in _PARTS.items()}
-    labels = prepared.examples.labels
+def _write(path: Path, prepared: Prepared, seed: int) -> None:
+    inputs, labels = prepared.inputs, prepared.examples.labels
+    indices = members(prepared.parts, seed)
     try:
-        write_prepared(path, {p: (prepared.inputs[at], labels[at]) for p, at in indices.items()})
+        write_prepared(
+            path, {name: (inputs[indices[n]], labels[indices[n]]) for name, n in _PARTS.items()}
+        )
     except OSError as error:
         raise translate(error, "write", path) from error
 

@@ -61,7 +61,11 @@ def read_documents(path: Path, options: PreparationOptions, tick: Tick) -> Examp
     Raises:
         InvalidArgument: no such file, no UTF-8, or a document that is empty or too long.
     """
-    documents = _archived(path, tick) if zipfile.is_zipfile(path) else _cut(_plain(path))
+    ignored: list[str] = []
+    if zipfile.is_zipfile(path):
+        documents, ignored = _archived(path, tick)
+    else:
+        documents = _cut(_plain(path))
     check_texts(documents, "a language", MAX_DOCUMENT_BYTES)
     return Examples(
         task="language-modelling",
@@ -71,12 +75,17 @@ def read_documents(path: Path, options: PreparationOptions, tick: Tick) -> Examp
         input_name="text",
         units=options.units or "text",
         details={"characters": told_lengths(documents)},
+        warnings=[f"{len(ignored)} files do not end in .txt: left out ({ignored[0]} …)"]
+        if ignored
+        else [],
     )
 
 
-def _archived(path: Path, tick: Tick) -> list[str]:
+def _archived(path: Path, tick: Tick) -> tuple[list[str], list[str]]:
+    """The documents, and the names of files left out."""
     with opened(path) as archive:
-        entries = [e for _, e in sorted(archive.entries.items()) if e.path.suffix == ".txt"]
+        is_text = {name: e.path.suffix.lower() == ".txt" for name, e in archive.entries.items()}
+        entries = [archive.entries[name] for name in sorted(is_text) if is_text[name]]
         if len(entries) > MAX_EXAMPLES:
             raise InvalidArgument(
                 f"there are {len(entries)} files; at most {MAX_EXAMPLES} are allowed"
@@ -87,7 +96,7 @@ def _archived(path: Path, tick: Tick) -> list[str]:
             tick(index / len(entries))
     if not documents:
         raise InvalidArgument("the archive has no text files (.txt)")
-    return documents
+    return documents, [f"{name!r:.80}" for name in sorted(is_text) if not is_text[name]]
 
 
 def _plain(path: Path) -> str:

@@ -59,9 +59,10 @@ class L1:
             return
         for group in self._optimizer.param_groups:
             for weight in group["params"] if group["is_penalised"] else ():
-                # Frozen, or fp16's first steps, which may be skipped.
-                if weight.grad is None or weight not in self._optimizer.state:
+                if weight.grad is None:  # frozen
                     continue
+                if isinstance(self._optimizer, Adam) and weight not in self._optimizer.state:
+                    continue  # fp16's first steps may be skipped, and leave nothing to go by
                 limit = self._strength * self._unit_step(weight, group)
                 weight.sub_(weight.clamp(-limit, limit))
 

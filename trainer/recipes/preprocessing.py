@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.data.dataset import Dataset
-
-_MIN_STD = 1e-6
+from trainer.recipes.standardisation import mean_and_spread
 
 
 class Preprocessing(nn.Module):
@@ -29,10 +28,9 @@ class Preprocessing(nn.Module):
         super().__init__()
         inputs = torch.from_numpy(dataset.train.inputs)
         axes = [0, *range(2, inputs.ndim)]
-        std, mean = torch.std_mean(inputs.double(), dim=axes, correction=0, keepdim=True)
-        self.register_buffer("mean", mean.float())
-        # A constant feature says nothing; dividing by its spread would only blow up noise.
-        self.register_buffer("std", torch.where(std < _MIN_STD, 1.0, std).float())
+        mean, std = mean_and_spread(inputs, axes)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
         self.repeats, self.padding = 1, 0
         if image_side is not None:
             self.repeats, self.padding = divmod(image_side, inputs.shape[-1])

@@ -28,6 +28,7 @@ class TrainingRun:
         network: to be trained, where it is.
         hyperparameters: of the training.
         batches_per_epoch: that a pass over the training part is made of.
+        parent: whose weights the network begins with, for good; empty: nobody's.
 
     Attributes:
         step: optimisation steps done.
@@ -42,9 +43,14 @@ class TrainingRun:
     """
 
     def __init__(
-        self, network: nn.Module, hyperparameters: SupervisedHyperparameters, batches_per_epoch: int
+        self,
+        network: nn.Module,
+        hyperparameters: SupervisedHyperparameters,
+        batches_per_epoch: int,
+        parent: str = "",
     ) -> None:
         self.network = network
+        self._parent = parent
         self._hyperparameters = hyperparameters
         device = next(network.parameters()).device
         self.batches_per_epoch = batches_per_epoch
@@ -115,6 +121,7 @@ class TrainingRun:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "parent": self._parent,
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,

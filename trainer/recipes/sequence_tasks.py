@@ -18,7 +18,7 @@ from torch.nn import functional
 from trainer.data.dataset import Array, DatasetInfo
 from trainer.recipes.task import LOGITS, PROBABILITIES, Answer, Carried, Task
 from wintergarden.store import TensorInfo
-from wintergarden.text import PADDING, Vocabulary
+from wintergarden.text import PADDING, UNKNOWN, Vocabulary
 
 LOG_PROBABILITIES = "log_probabilities"
 NO_TAG = -1
@@ -197,16 +197,18 @@ class SequenceToSequence(_Generating):
         """The loss, tokens, right tokens, texts all right.
 
         A text whose tokens are all the likeliest ones after its true beginnings is what greedy
-        decoding gives, so its exact matches are counted here without any decoding.
+        decoding gives, so its exact matches are counted here without any decoding. A text of which
+        a token is unknown cannot be written.
         """
         judged = self._judged(targets)
         there = judged != PADDING
         right = (answers.argmax(dim=-1) == judged) | ~there
+        exact = (right & (judged != UNKNOWN)).all(dim=1)
         sums = [
             self._nats(answers, judged).sum(),
             there.sum(),
             (right & there).sum(),
-            right.all(dim=1).sum(),
+            exact.sum(),
         ]
         return torch.stack([each.double() for each in sums])
 
@@ -265,7 +267,10 @@ class LanguageModelling(_Generating):
         return torch.stack([each.double() for each in sums])
 
     def metrics(self, tally: Tensor, examples: int) -> dict[str, float]:
-        """Bits for each character of the texts, whatever the tokens are; the end costs, too."""
+        """Bits for each character of the texts, whatever the tokens are; the end costs, too.
+
+        An unknown token counts as one character: more would reward a vocabulary that knows little.
+        """
         del examples
         loss, tokens, right, characters = tally.tolist()
         return {

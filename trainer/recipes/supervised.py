@@ -77,7 +77,7 @@ def train(
         _begin_with(source, new, watcher, ranks)
         examples = create_examples(dataset.train, new.task, dataset.info, CPU)
         batches = len(examples.batches(hyperparameters.batch_size))
-        return new, TrainingRun(new.network, hyperparameters, batches)
+        return new, TrainingRun(new.network, hyperparameters, batches, new.parent)
 
     trained, run = begin()
     if (shared := ranks.share(state)) is not None:
@@ -124,19 +124,15 @@ def _begin_with(source: Source | None, new: Trained, watcher: Watcher, ranks: Ra
         )
     if not hyperparameters.init_from:
         return
-    shared = ranks.share(None if source is None else _plain(source))
+    shared = ranks.share(None if source is None else source.state_dict())
     if shared is None:
         raise InvalidArgument(
             "hyperparameter 'init_from': there is nowhere here to take weights from",
             field="hyperparameters.init_from",
         )
-    begun = Source(str(shared["name"]), str(shared["lineage"]), shared["weights"])
-    watcher.on_log("info", adopt(new.network, begun, hyperparameters))
+    begun = Source.from_state(shared)
+    watcher.on_log("info", adopt(new.network, begun, hyperparameters, new.dataset.info))
     new.parent = begun.lineage
-
-
-def _plain(source: Source) -> dict[str, Any]:
-    return {"name": source.name, "lineage": source.lineage, "weights": dict(source.weights)}
 
 
 def _check(hyperparameters: SupervisedHyperparameters, device: torch.device, ranks: Ranks) -> None:

@@ -18,6 +18,7 @@ from trainer.recipes.sequence_tasks import (
     SequenceToSequence,
     Tagging,
 )
+from trainer.recipes.standardisation import mean_and_spread
 from trainer.recipes.task import LOGITS, PROBABILITIES, Task
 from wintergarden.errors import InvalidArgument
 from wintergarden.store import TensorInfo
@@ -27,8 +28,6 @@ GENERATING = ("sequence-to-sequence", "captioning", "language-modelling")
 """Tasks of which texts come."""
 
 _WHAT = {"regression": "values", **dict.fromkeys(GENERATING, "texts to generate")}
-
-_MIN_STD = 1e-6
 
 
 class Classification(Task):
@@ -174,9 +173,9 @@ class Regression(Task):
 
     def __init__(self, labels: Array) -> None:
         super().__init__()
-        std, mean = torch.std_mean(torch.from_numpy(labels).double(), dim=0, correction=0)
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("std", torch.where(std < _MIN_STD, 1.0, std).float())
+        mean, std = mean_and_spread(torch.from_numpy(labels), [0])
+        self.register_buffer("mean", mean[0])
+        self.register_buffer("std", std[0])
 
     def forward(self, answers: Tensor) -> tuple[Tensor]:
         return (answers * self.std + self.mean,)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainer.data.dataset import DatasetInfo
 from trainer.recipes.hyperparameters import SupervisedHyperparameters
+from trainer.recipes.token_rows import by_token
 from wintergarden.errors import InvalidArgument
+from wintergarden.text import Vocabulary
 
 ALL = "*"
 _SHOWN = 5  # names of a long list
@@ -31,11 +35,37 @@ class Source:
         name: for people, such as `lenet5-mnist-5k:3`.
         lineage: the same for good, for the manifest.
         weights: a state dict.
+        vocabulary: of the texts that it read, where one knows it.
+        target_vocabulary: of those that it wrote.
     """
 
     name: str
     lineage: str
     weights: Mapping[str, Tensor]
+    vocabulary: Vocabulary | None = None
+    target_vocabulary: Vocabulary | None = None
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Source:
+        """What another rank's `state_dict` gave."""
+        known = {
+            name: fields and Vocabulary.from_fields(fields)
+            for name, fields in state["vocabularies"].items()
+        }
+        return cls(state["name"], state["lineage"], state["weights"], **known)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, for other ranks."""
+        vocabularies = {
+            "vocabulary": self.vocabulary and self.vocabulary.to_fields(),
+            "target_vocabulary": self.target_vocabulary and self.target_vocabulary.to_fields(),
+        }
+        return {
+            "name": self.name,
+            "lineage": self.lineage,
+            "weights": self.weights,
+            "vocabularies": vocabularies,
+        }
 
 
 def is_below(name: str, prefixes: Iterable[str]) -> bool:
@@ -57,8 +87,15 @@ def replaced(network: nn.Module, hyperparameters: SupervisedHyperparameters) -> 
 
 
 @torch.no_grad()
-def adopt(network: nn.Module, source: Source, hyperparameters: SupervisedHyperparameters) -> str:
+def adopt(
+    network: nn.Module,
+    source: Source,
+    hyperparameters: SupervisedHyperparameters,
+    info: DatasetInfo,
+) -> str:
     """Gives the network the weights of a source, but for what is replaced.
+
+    Rows that stand for tokens go to where `info`, the new data set, has these tokens.
 
     Returns:
         What was done, for the log.
@@ -69,6 +106,11 @@ def adopt(network: nn.Module, source: Source, hyperparameters: SupervisedHyperpa
     new, own = replaced(network, hyperparameters), network.state_dict()
     given = _stripped(source.weights)
     wanted = {name for name in own if not is_below(name, new)}
+    told = ""
+    for name, tensor, rows in by_token(given, source, own, info):
+        given[name] = tensor
+        if name in wanted and rows < len(tensor):
+            told += f"; of {name} {rows} of {len(tensor)} rows, by their tokens"
     missing = [n for n in own if n in wanted and n not in given and not n.endswith(_COUNTER)]
     unknown = [n for n in given if n not in own and not is_below(n, new)]
     misshapen = [
@@ -93,7 +135,7 @@ def adopt(network: nn.Module, source: Source, hyperparameters: SupervisedHyperpa
         )
     for name in wanted & set(given):
         own[name].copy_(given[name])
-    return f"{len(wanted)} tensors from {source.name}; new: {', '.join(new)}"
+    return f"{len(wanted)} tensors from {source.name}; new: {', '.join(new)}{told}"
 
 
 def check_prefixes(network: nn.Module, hyperparameters: SupervisedHyperparameters) -> None:

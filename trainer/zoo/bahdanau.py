@@ -41,7 +41,7 @@ class BahdanauHyperparameters(SequenceHyperparameters):
     """Cells of the encoder in each direction, of the decoder, and of what aligns them."""
     dropout: Dropout = 0.0
     """Probability that a number of an embedding, or of what is read out, is dropped in training."""
-    epochs: Epochs = 10
+    epochs: Epochs = 6
     learning_rate: LearningRate = 3e-3
     clip_norm: float = Field(default=1.0, ge=0)
     """Gradients whose norm is larger are scaled down to it (Pascanu et al. 2013); 0 leaves them."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,7 +67,15 @@ def test_the_best_epoch_is_kept_and_patience_ends_it(wine: Dataset) -> None:
     assert evaluate(trained, wine.validation)["loss"] == pytest.approx(min(losses), rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "learning_rate": 0.02}])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {},
+        {"optimizer": "sgd", "learning_rate": 0.02},
+        {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "schedule": "constant"},
+    ],
+    ids=["adam", "sgd", "plain sgd"],
+)
 def test_l1_makes_weights_zero(wine: Dataset, optimizer: dict[str, Any]) -> None:
     sparsity = []
     for l1 in (0.0, 1e-3, 1e-2):
@@ -151,6 +161,16 @@ def test_preprocessing_standardises_the_training_data(wine: Dataset) -> None:
     seen = Preprocessing(wine)(torch.from_numpy(wine.train.inputs))
     torch.testing.assert_close(seen.mean(dim=0), torch.zeros(13), atol=1e-4, rtol=0)
     torch.testing.assert_close(seen.std(dim=0, correction=0), torch.ones(13), atol=1e-4, rtol=0)
+
+
+def test_a_unit_is_no_matter(wine: Dataset) -> None:
+    units = np.where(np.arange(13) % 2, 1e-9, 1e6).astype(np.float32)
+    inputs = wine.train.inputs * units
+    other = Preprocessing(replace(wine, train=replace(wine.train, inputs=inputs)))
+    torch.testing.assert_close(
+        other(torch.from_numpy(inputs)), Preprocessing(wine)(torch.from_numpy(wine.train.inputs)),
+        atol=1e-4, rtol=1e-4,
+    )  # fmt: skip
 
 
 def test_small_images_are_repeated_and_padded() -> None:

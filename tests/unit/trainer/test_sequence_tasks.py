@@ -44,6 +44,16 @@ def test_tags_are_judged_as_scikit_learn_does(seed: int) -> None:
     assert float(task.loss(logits, targets)) / 5 == pytest.approx(found["loss"], rel=1e-5)
 
 
+def test_what_nobody_can_write_is_no_exact_match() -> None:
+    """An unknown token that was foreseen is right, and yet the text says "�"."""
+    labels = np.array([[2, 4, 3, 0], [2, 1, 4, 3]])
+    task = SequenceToSequence(labels)
+    targets = task.targets(labels)
+    logits = functional.one_hot(targets[:, 1:], 6).float()
+    found = task.metrics(task.tally(logits, targets), 2)
+    assert (found["exact_match"], found["accuracy"]) == (0.5, 1.0)
+
+
 def test_exact_matches_are_those_of_greedy_decoding() -> None:
     """A network that looks one token back, decoded step by step."""
     weights = drawn(0, 6, 6)

@@ -112,6 +112,21 @@ def test_a_constant_value_is_no_division_by_zero() -> None:
     assert got["rmse"] == 0.0
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-9, 1e9])
+def test_what_rounding_alone_tells_apart_is_constant(value: float) -> None:
+    labels = np.full((6, 1), value, np.float32)
+    labels[0] = np.nextafter(labels[1], np.float32(np.inf))
+    assert float(Regression(labels).std) == 1.0
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1e-7, 1.0, 1e12])
+def test_values_are_learnt_in_any_unit(unit: float) -> None:
+    labels = (unit * np.random.default_rng(0).normal(3.0, 1.0, (50, 1))).astype(np.float32)
+    task = Regression(labels)
+    standardised = (task.targets(labels) - task.mean) / task.std
+    assert float(standardised.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
+
+
 def test_class_weights() -> None:
     labels = np.array([0] * 6 + [1] * 3 + [2] * 1)
     assert class_weights(labels, 3, "none") is None

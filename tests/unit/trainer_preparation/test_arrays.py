@@ -99,6 +99,18 @@ def test_arrays_that_will_not_do(
     assert says in refusal(reading, npz(**arrays))
 
 
+@pytest.mark.parametrize("task", ["", "regression"])
+@pytest.mark.parametrize("shape", [(0, 2), (6, 0), (6, 0, 28), (0, 8, 8)])
+def test_arrays_with_nothing_in_them(
+    reading: Reading, npz: Any, task: str, shape: tuple[int, ...]
+) -> None:
+    said = f"array x has shape {list(shape)}: it is empty"
+    assert refusal(reading, npz(x=np.zeros(shape), y=np.zeros(shape[0])), task=task) == said
+    if len(shape) == 3:
+        masks = npz(x=np.zeros(shape), y=np.zeros(shape, int), class_labels=np.array(["a", "b"]))
+        assert refusal(reading, masks, task="segmentation") == said
+
+
 def test_an_array_that_lies_about_its_size(reading: Reading, archive: Any, npz: Any) -> None:
     import io
     import zipfile

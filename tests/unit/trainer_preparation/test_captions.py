@@ -56,6 +56,15 @@ def test_folders_are_parts_and_tables_have_many_names(reading: Reading, archive:
     assert found.labels.tolist() == ["een, twee"]
 
 
+def test_a_column_says_the_parts(reading: Reading, archive: Any) -> None:
+    files = captioned("part,file_name,text\ntrain,a.png,one\n Test,b.png,two\n")
+    found = reading(archive(files), "images", task="captioning", split="part")
+    assert found.parts.tolist() == [0, 2]
+    for split, says in (("fold", "no column 'fold'"), ("text", "says one, two; allowed are train")):
+        with pytest.raises(InvalidArgument, match=says):
+            reading(archive(files), "images", task="captioning", split=split)
+
+
 def test_pictures_without_a_caption_are_left_out_and_told(reading: Reading, archive: Any) -> None:
     found = reading(archive(captioned("file_name,text\na.png,one\n")), "images", task="captioning")
     assert found.warnings == ["1 pictures have no caption and were left out: 'b.png' …"]
@@ -72,6 +81,7 @@ def test_pictures_without_a_caption_are_left_out_and_told(reading: Reading, arch
         (captioned("file_name,text\n../a.png,one\n"), "line 2: there is no file '../a.png'"),
         (captioned("file_name,text\na.png,one,two\n"), "line 2: it has not 2 values"),
         (captioned("file_name,text\na.png\n"), "line 2: it has not 2 values"),
+        (captioned("text,file_name\none\n"), "line 2: it has not 2 values"),
         (captioned("file_name,text\na.png, \n"), "example 1 of column 'text' is an empty text"),
         (captioned('file_name,text\na.png,"one\n'), "is no CSV file"),
         (captioned("file_name,text\na.png,1\nb.png,2\na.png,3\n"), "'a.png' has 2 captions"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +40,22 @@ def cells(count: int = 10, values: tuple[int, ...] = (0, 1, 2), folder: str = ""
     return files
 
 
+def grey(numbers: np.ndarray, bits: int) -> bytes:
+    """A PNG of so many bits for a pixel, which Pillow reads but does not write."""
+    places = np.unpackbits(numbers[..., None], axis=2)[..., 8 - bits :].reshape(len(numbers), -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(places, axis=1))
+    height, width = numbers.shape
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
 def packed(archive: Any, files: dict[str, Any]) -> bytes:
     return archive({n: png(f) if isinstance(f, np.ndarray) else f for n, f in files.items()})
 
@@ -71,6 +89,29 @@ def test_palettes_and_sizes(reading: Reading, archive: Any) -> None:
     found = reading(archive(content), "images", task="segmentation", height=3, width=4)
     assert found.labels.shape == (4, 3, 4)
     assert set(np.unique(found.labels)) <= {0, 1, 2}  # nearest: no number between two classes
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_numbers_are_those_of_the_file_in_any_depth(
+    reading: Reading, archive: Any, bits: int
+) -> None:
+    files = cells(values=tuple(range(2**bits))[:3])
+    drawn = {n: grey(f, bits) if n.startswith("masks") else f for n, f in files.items()}
+    drawn |= {"classes.txt": "\n".join(f"class {n}" for n in range(2**bits)).encode()}
+    found = reading(packed(archive, drawn), "images", task="segmentation")
+    np.testing.assert_array_equal(found.labels[3], files["masks/3.png"])
+
+
+def test_depths_that_contradict_each_other_are_refused(reading: Reading, archive: Any) -> None:
+    files = cells(values=(0, 1))
+    narrow = {"masks/0.png": grey(files["masks/0.png"], 1)}
+    found = reading(packed(archive, files | narrow), "images", task="segmentation")
+    np.testing.assert_array_equal(found.labels[0], files["masks/0.png"])
+    white = {n: f * 255 if n.startswith("masks") else f for n, f in files.items()}
+    with pytest.raises(
+        InvalidArgument, match="grey in 1 bits and some in 8, with numbers up to 255"
+    ):
+        reading(packed(archive, white | narrow), "images", task="segmentation")
 
 
 def test_parts_and_the_way_to_the_store(preparing: Any, archive: Any, tmp_path: Any) -> None:

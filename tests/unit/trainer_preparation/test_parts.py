@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.preparation.examples import TEST, TRAIN, VALIDATION, Examples
-from trainer.preparation.parts import assign, without_duplicates
+from trainer.preparation.parts import assign, members, without_duplicates
 from trainer.preparation.prepare import arrange
 from wintergarden.errors import InvalidArgument
 from wintergarden.store.preparation import make_options
@@ -62,6 +62,16 @@ def test_the_split_never_changes() -> None:
     """Held out for ever: a change here would let models be tested on what they were trained on."""
     parts = assign(table([0] * 12 + [1] * 8), make_options({}))
     assert "".join(map(str, parts)) == "00001020000200010022"
+
+
+def test_the_order_within_a_part_is_one_of_chance_and_never_changes() -> None:
+    parts = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), [6, 2, 4])
+    found = members(parts, seed=0)
+    assert {part: sorted(at.tolist()) for part, at in found.items()} == {
+        TRAIN: [0, 1, 2, 3, 4, 5], VALIDATION: [6, 7], TEST: [8, 9, 10, 11],
+    }  # fmt: skip
+    assert found[TRAIN].tolist() == [5, 2, 1, 3, 0, 4]
+    assert members(parts, seed=1)[TRAIN].tolist() != found[TRAIN].tolist()
 
 
 def test_another_seed_is_another_split() -> None:

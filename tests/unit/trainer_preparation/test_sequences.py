@@ -44,10 +44,11 @@ def test_pairs(reading: Reading) -> None:
 
 
 def test_documents_of_an_archive(reading: Reading, archive: Any) -> None:
-    found = reading(archive({"b.txt": b"two\n\n  lines", "a/c.txt": b"one", "x.md": b""}), "text",
+    found = reading(archive({"b.TXT": b"two\n\n  lines", "a/c.txt": b"one", "x.md": b""}), "text",
                     **SPEAKING)  # fmt: skip
     assert found.task == "language-modelling"
     assert found.inputs.tolist() == ["one", "two\n\n  lines"]
+    assert found.warnings == ["1 files do not end in .txt: left out ('x.md' …)"]
     assert "no text files" in refusal(reading, archive({"x.md": b"a"}), **SPEAKING)
     latin = archive({"a.txt": "schön".encode("latin-1")})
     assert refusal(reading, latin, **SPEAKING).startswith("a.txt is not in UTF-8: byte 3")

@@ -92,6 +92,16 @@ def test_booleans_and_missing_values_are_seen(reading: Reading) -> None:
     np.testing.assert_array_equal(found.inputs, [[1, np.nan], [0, 2.5], [np.nan, np.nan]])
 
 
+def test_what_is_no_number_in_a_parquet_file_is_no_value(reading: Reading) -> None:
+    numbers = [1.0, float("nan"), 2.0, 1.0]
+    said = refusal(reading, parquet(x=numbers, label=numbers), "parquet")
+    assert said.startswith("column 'label' has no value in 1 of 4 rows, the first is row 3")
+    content = parquet(x=numbers, label=["a", "b", "a", "b"])
+    found = reading(content, "parquet", categorical=["x"], missing="impute")
+    assert found.feature_names == ("x=1.0", "x=2.0", "x=(missing)")
+    np.testing.assert_array_equal(found.inputs, [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]])
+
+
 @pytest.mark.parametrize(
     ("content", "options", "says"),
     [

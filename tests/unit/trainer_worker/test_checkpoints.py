@@ -179,5 +179,10 @@ def test_superseded_files_go_and_others_stay(tmp_path: Path) -> None:
     sweep_ended(files, kept="")
     assert trial.exists(), "deeper than a checkpoint's name may be"
     trial.unlink()
+    archive = tmp_path / "jobs/a1/.part-0123"
+    archive.touch()
+    sweep_ended(files, kept="")
+    assert archive.exists(), "another worker is writing it"
+    archive.unlink()
     sweep_ended(files, kept="")
     assert not (tmp_path / "jobs/a1").exists()
