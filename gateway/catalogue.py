@@ -167,7 +167,12 @@ def _hyperparameters(text: str, architecture: Entry) -> dict[str, Any]:
         )
     schema = architecture["hyperparameters_schema"]
     validator = jsonschema.Draft202012Validator(schema)
-    worst = jsonschema.exceptions.best_match(validator.iter_errors(values))
+    try:
+        worst = jsonschema.exceptions.best_match(validator.iter_errors(values))
+    except RecursionError as error:
+        raise InvalidArgument(
+            "hyperparameters are nested too deep", field="training.hyperparameters_json"
+        ) from error
     if worst is not None:
         raise InvalidArgument(
             _explain(worst, architecture["name"], schema),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from wintergarden.errors import FailedPrecondition, InvalidArgument, NotFound
 from wintergarden.jobs import Jobs, JobState
@@ -50,7 +52,8 @@ class JobFilesServicer:
         result, files = self._result(request.job_id)
         for file in result.files:
             if file.name == request.name:
-                chunk = files.read_part(file.path, request.offset, CHUNK_BYTES)
+                with _kept(request.job_id):
+                    chunk = files.read_part(file.path, request.offset, CHUNK_BYTES)
                 return pb.ReadJobFileResponse(chunk=chunk)
         there_are = ", ".join(file.name for file in result.files)
         raise NotFound(f"job {request.job_id} has no file {request.name!r}; there are {there_are}")
@@ -61,7 +64,13 @@ class JobFilesServicer:
             kind = f"a job of kind {job.kind!r}" if job.state.is_final else f"it is {job.state}"
             raise FailedPrecondition(f"job {job_id} has no result to hand out: {kind}")
         files = open_job_files(self._store_uri, job_id)
-        try:
+        with _kept(job_id):
             return Result.from_json(files.read(job.checkpoint, MAX_INDEX_BYTES)), files
-        except NotFound as error:
-            raise NotFound(f"the result of job {job_id} is no longer kept") from error
+
+
+@contextmanager
+def _kept(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(f"the result of job {job_id} is no longer kept") from error

@@ -46,7 +46,9 @@ class GatewaySettings(ServiceSettings):
     store_uri: str = Field(description="model store: /path, file:///path or s3://bucket/prefix")
     redis_url: SecretStr = Field(description="job queue: redis://[:password@]host:port/database")
     max_queued: int = Field(
-        10_000, ge=1, description="jobs that may wait in one queue; the next is refused"
+        10_000,
+        ge=1,
+        description="jobs that may wait in one queue or be paused; the next is refused",
     )
     max_attempts: int = Field(
         3, ge=1, description="failures, without getting any further, after which a job has failed"

@@ -6,12 +6,16 @@ from trainer.catalogue import Catalogue
 from trainer.duties import TrainerDuties
 from trainer.settings import Settings
 from wintergarden.jobs import Jobs
+from wintergarden.store.job_files import job_file_reader
 from wintergarden.worker import app
 
 
 def run(settings: Settings) -> int:
     """Train until SIGTERM, SIGINT or the end of the supervisor; the exit code."""
-    jobs = Jobs(settings.redis_url.get_secret_value())
+    jobs = Jobs(
+        settings.redis_url.get_secret_value(),
+        read_archive=job_file_reader(settings.store_uri),  # searches read what their trials told
+    )
     catalogue = Catalogue(jobs, settings.child_arguments)
 
     def problem() -> str:

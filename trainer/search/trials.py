@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from optuna.trial import TrialState
 
 from trainer.search.study import Trial
+from wintergarden.errors import DataLoss, NotFound
 from wintergarden.jobs import JobRecord, Jobs, JobState, MetricsReported, TrainingSpec
 from wintergarden.jobs.records import SearchSpec
 
 _MAX_CHILDREN = 100_000
+
+_log = structlog.get_logger(__name__)
 
 _STATES = {
     JobState.SUCCEEDED: TrialState.COMPLETE,
@@ -31,6 +35,7 @@ class _Reports:
     """What a child has reported of the metric, by epoch, and how far its events were read."""
 
     cursor: str = ""
+    is_whole: bool = False
     by_epoch: dict[int, float] = field(default_factory=dict)
 
 
@@ -89,14 +94,22 @@ class Trials:
 
     def _read_reports(self, job: JobRecord) -> dict[int, float]:
         read = self._reports.setdefault(job.id, _Reports())
-        for event in self._jobs.watch(job.id, read.cursor, follow=False):
-            read.cursor = event.cursor
+        if not read.is_whole:  # an archive is not read at each look
+            try:
+                self._read_on(job.id, read)
+            except (DataLoss, NotFound) as exc:  # what its record says is left
+                _log.warning("events of a trial are lost", job=job.id, error=exc.message)
+                read.is_whole = True
+        return dict(read.by_epoch)
+
+    def _read_on(self, job_id: str, read: _Reports) -> None:
+        for event in self._jobs.watch(job_id, read.cursor, follow=False):
+            read.cursor, read.is_whole = event.cursor, event.is_last
             if isinstance(event.body, MetricsReported):
                 value = event.body.values.get(self._spec.metric)
                 epoch = event.body.values.get("epoch")
                 if value is not None and epoch is not None:
                     read.by_epoch[int(epoch)] = value
-        return dict(read.by_epoch)
 
 
 def _number(request_id: str) -> int:

@@ -35,9 +35,8 @@ _Entry = tuple[str, Mapping[str, str]]
 
 def due(connection: Connection, limit: int) -> Sequence[str]:
     """Ids of ended jobs whose events are to be archived, or to be dropped from Redis by now."""
+    now_ms = connection.now_ms()
     with connection.errors():
-        now_s, now_us = connection.client.time()
-        now_ms = now_s * 1000 + now_us // 1000
         found: list[str] = connection.client.zrangebyscore(
             keys.ARCHIVE_DUE, "-inf", now_ms, 0, limit
         )

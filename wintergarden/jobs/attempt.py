@@ -13,8 +13,6 @@ from wintergarden.jobs.events import Body, Progressed, encode
 from wintergarden.jobs.records import JobRecord, JobState
 
 MAX_REASON_CHARACTERS = 4_000
-MAX_EVENT_LOG_BYTES = 8 << 20
-"""Bytes of events kept per job; beyond them the oldest go."""
 MAX_UNSENT_EVENTS = 10_000
 """Events kept while Redis does not answer; beyond them the oldest go."""
 
@@ -152,7 +150,7 @@ class Attempt:
         if self._unanswered:
             self._send(*self._unanswered)
         if self._unsent:
-            arguments: list[str | int | float] = [MAX_EVENT_LOG_BYTES]
+            arguments: list[str | int | float] = []
             for body, step in self._unsent:
                 kind, content = encode(body)
                 arguments += [kind, step, content]

@@ -84,12 +84,33 @@ class Connection:
                 self._scripts[script](args=list(arguments), client=pipeline)
                 pipeline.wait(self._target.replicas, _REPLICATION_MS)
                 answer, replicas = pipeline.execute()
+        self._require(replicas)
+        return answer
+
+    def require_replicas(self) -> None:
+        """Refuses before anything is written where too few replicas would get it.
+
+        Raises:
+            Unavailable: Redis does not answer, or too few replicas do.
+        """
+        if self._target.replicas:
+            with self.errors():
+                replicas = self.client.wait(self._target.replicas, _REPLICATION_MS)
+            self._require(replicas)
+
+    def _require(self, replicas: int) -> None:
+        """Of those that have all that this connection has written."""
         if replicas < self._target.replicas:
             raise Unavailable(
                 f"{replicas} of {self._target.replicas} replicas of Redis at {self.address} have "
-                f"the write after {_REPLICATION_MS} ms"
+                f"the last write after {_REPLICATION_MS} ms"
             )
-        return answer
+
+    def now_ms(self) -> int:
+        """Milliseconds of the server's clock, which all times in it are of."""
+        with self.errors():
+            seconds, microseconds = self.client.time()
+        return int(seconds * 1000 + microseconds // 1000)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

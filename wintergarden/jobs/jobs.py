@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ from wintergarden.errors import (
     InvalidArgument,
     NotFound,
     Overloaded,
+    Unavailable,
 )
 from wintergarden.jobs import archive, keys, workers
 from wintergarden.jobs.attempt import Attempt
@@ -42,7 +44,7 @@ class Jobs:
     Args:
         redis_url: see `Connection`.
         max_attempts: how often a job may fail, without getting any further, before it is FAILED.
-        max_queued: jobs that may wait in one queue; the next is refused.
+        max_queued: jobs that may wait in one queue, or are paused; the next is refused.
         read_archive: where events come from that Redis no longer has; None: nowhere, and a watch
             of a job that ended long ago has the last one alone.
     """
@@ -104,7 +106,7 @@ class Jobs:
         )
         if outcome == "full":
             raise Overloaded(
-                f"{self._max_queued} jobs are waiting already, no more are allowed",
+                f"{self._max_queued} jobs are waiting or paused already, no more are allowed",
                 retry_after_s=30,
             )
         if outcome == "orphan":
@@ -163,7 +165,7 @@ class Jobs:
         Raises:
             NotFound: there is no such job.
         """
-        return self._request(job_id, "cancel")
+        return self._request(job_id, "cancel")[0]
 
     def pause(self, job_id: str) -> JobRecord:
         """Hold a job until it is resumed: at once when it waits, after a checkpoint when it runs.
@@ -172,7 +174,7 @@ class Jobs:
             NotFound: there is no such job.
             FailedPrecondition: it has ended.
         """
-        return self._refuse_ended(self._request(job_id, "pause"), "paused")
+        return self._refuse_ended(self._request(job_id, "pause")[0], "paused")
 
     def resume(self, job_id: str) -> JobRecord:
         """Let a paused job go on from its checkpoint, in its old place in the queue.
@@ -181,8 +183,9 @@ class Jobs:
             NotFound: there is no such job.
             FailedPrecondition: it has ended.
         """
-        job = self._refuse_ended(self._request(job_id, "resume"), "resumed")
-        if job.state == JobState.QUEUED:
+        job, before = self._request(job_id, "resume")
+        self._refuse_ended(job, "resumed")
+        if before == JobState.PAUSED:  # of one that waits, the workers have been told
             self.send(job)
         return job
 
@@ -190,11 +193,12 @@ class Jobs:
         """Delete the record and events of a job that has ended; whether that was done."""
         return bool(self._connection.run("forget", job_id))
 
-    def ended_before(self, time_s: float, limit: int = 100) -> Sequence[str]:
-        """Ids of jobs that ended before a moment (Unix seconds), the oldest first."""
+    def ended_for(self, age_s: float, limit: int = 100) -> Sequence[str]:
+        """Ids of jobs that ended longer ago than so many seconds, the oldest first."""
+        latest_ms = self._connection.now_ms() - age_s * 1000
         with self._connection.errors():
             found: list[str] = self._connection.client.zrangebyscore(
-                keys.ENDED, "-inf", f"({time_s * 1000:.0f}", 0, limit
+                keys.ENDED, "-inf", f"({latest_ms:.0f}", 0, limit
             )
         return found
 
@@ -237,14 +241,23 @@ class Jobs:
         Returns:
             The attempt; None where no job waits that they can run.
         """
+        self._connection.require_replicas()
         expires_at = time.time() + lease_s
         token = secrets.token_hex(8)
-        claimed, fence = self._connection.run(
-            "claim", job_id, worker, token, int(lease_s * 1000), memory_mb
-        )
-        if not fence:
-            return None
-        job = self.get(claimed)
+        try:
+            claimed, fence = self._connection.run(
+                "claim", job_id, worker, token, int(lease_s * 1000), memory_mb
+            )
+            if not fence:
+                return None
+            job = self.get(claimed)
+        except Unavailable:
+            # The claim may stand all the same, and nobody would work under it.
+            with suppress(Unavailable, Overloaded):
+                self._connection.run(
+                    "unclaim", token, f"worker {worker} could not be sure of its claim"
+                )
+            raise
         job = replace(job, state=JobState.RUNNING, fence=fence, worker=worker, queue_position=0)
         return Attempt(self._connection, job, token=token, lease_s=lease_s, expires_at=expires_at)
 
@@ -313,12 +326,14 @@ class Jobs:
     ) -> None:
         self.close()
 
-    def _request(self, job_id: str, what: str) -> JobRecord:
-        if self._connection.run("request", job_id, what) == "newer":
+    def _request(self, job_id: str, what: str) -> tuple[JobRecord, str]:
+        """The job after it, and its state before."""
+        before = str(self._connection.run("request", job_id, what))
+        if before == "newer":
             raise FailedPrecondition(
                 f"job {job_id} was submitted by a newer version of this system; ask one of that"
             )
-        return self.get(job_id)
+        return self.get(job_id), before
 
     def _refuse_ended(self, job: JobRecord, done: str) -> JobRecord:
         if job.state.is_final:
@@ -380,7 +395,7 @@ def _checked(spec: Spec, request_id: str, priority: int) -> str:
         )
     try:
         text = spec.to_json()
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidArgument(f"specification: {exc}", field=spec.kind) from exc
     if len(text) > MAX_SPEC_BYTES:
         raise InvalidArgument(

@@ -37,9 +37,8 @@ def reap(connection: Connection, messenger: Messenger) -> Repairs:
 
 
 def _expire_leases(connection: Connection, messenger: Messenger) -> dict[str, JobState]:
+    now_ms = connection.now_ms()
     with connection.errors():
-        now_s, now_us = connection.client.time()
-        now_ms = now_s * 1000 + now_us // 1000
         candidates = connection.client.zrangebyscore(keys.LEASES, "-inf", now_ms, 0, _PAGE)
     states: dict[str, JobState] = {}
     for job_id in candidates:

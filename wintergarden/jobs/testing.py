@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import redis
 
@@ -88,9 +88,13 @@ class ValkeyServer:
     def expire_lease(self, job_id: str) -> None:
         self._command("ZADD", keys.LEASES, "0", job_id)
 
-    def _command(self, *words: str) -> None:
+    def length(self, key: str) -> int:
+        """Of a list."""
+        return int(self._command("LLEN", key))
+
+    def _command(self, *words: str) -> Any:
         with redis.Redis.from_url(self.url()) as client:
-            client.execute_command(*words)
+            return client.execute_command(*words)
 
     def __enter__(self) -> Self:
         self.start()

@@ -127,6 +127,9 @@ class Bucket:
             for page in obstore.list(self._store, prefix):
                 obstore.delete(self._store, [meta["path"] for meta in page])
 
+    def prune(self, prefix: str) -> None:
+        """Nothing to do: a folder is there as long as objects are."""
+
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         try:

@@ -4,6 +4,7 @@
     datasets/<digest>/prepared.npz         examples in their parts
                      /dataset.json         last; its sha256 is the digest
     datasets/names/<name>.json             which digest a name stands for now
+    datasets/deletions/<digest>-<id>       while somebody takes away what may be its last name
 
 Knows no format: what is in the files is the business of whoever prepares and trains.
 """
@@ -13,10 +14,12 @@ from __future__ import annotations
 import builtins
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 from wintergarden.errors import (
     Cancelled,
@@ -42,8 +45,12 @@ PREPARED = "prepared.npz"
 
 _DATASET = "dataset.json"
 _NAMES = "datasets/names"
+_DELETIONS = "datasets/deletions"
+_DELETION_S = 10.0
+"""Longer ago, whoever began to delete has died over it."""
 _MAX_SMALL_BYTES = 4096
 _PATIENCE = 20
+_POLL_S = 0.05
 
 # As long as leaves room for `architecture-name` to be the name of a model.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -117,8 +124,10 @@ class DatasetStore:
         if not may_publish():
             raise Cancelled(f"data set {name!r} may not be published")
         self._point(name, digest)
-        if self._objects.keys(f"datasets/{digest}") == []:
-            # Whoever deleted its last name meanwhile did not know that it was about to get one.
+        # Who takes its last name away says so before looking for others. So either they have seen
+        # the new one, or we see that they are at it, and put back what they delete.
+        self._await_deletions(digest)
+        if f"datasets/{digest}/{_DATASET}" not in self._objects.keys(f"datasets/{digest}"):
             self._put(digest, content, prepared)
         return StoredDataset(name, digest, manifest)
 
@@ -191,10 +200,11 @@ class DatasetStore:
         with suppress(NotFound, DataLoss, Unsupported):  # what cannot be read can be deleted
             upload = self._read_manifest(digest).upload.sha256
         self._objects.delete(f"{_NAMES}/{name}.json")
-        if digest not in self.names().values():
-            self._objects.delete(f"datasets/{digest}/{_DATASET}")  # first: no reader finds half
-            self._objects.delete_folder(f"datasets/{digest}")
-            self._read_manifest.cache_clear()
+        with self._deletion(digest):
+            if digest not in self.names().values():
+                self._objects.delete(f"datasets/{digest}/{_DATASET}")  # first: no reader finds half
+                self._objects.delete_folder(f"datasets/{digest}")
+                self._read_manifest.cache_clear()
         if upload and upload not in {dataset.manifest.upload.sha256 for dataset in self.list()}:
             self.uploads.delete(upload)
         return digest
@@ -202,6 +212,28 @@ class DatasetStore:
     def _put(self, digest: str, content: bytes, prepared: Path) -> None:
         self._objects.put(f"datasets/{digest}/{PREPARED}", prepared)
         self._objects.put(f"datasets/{digest}/{_DATASET}", content)
+
+    @contextmanager
+    def _deletion(self, digest: str) -> Iterator[None]:
+        key = f"{_DELETIONS}/{digest}-{uuid4().hex}"
+        self._objects.put(key, b"")
+        try:
+            yield
+        finally:
+            self._objects.delete(key)
+
+    def _await_deletions(self, digest: str) -> None:
+        until = time.monotonic() + _DELETION_S
+        while under_way := [
+            key
+            for key in self._objects.keys(_DELETIONS)
+            if key.startswith(f"{_DELETIONS}/{digest}")
+        ]:
+            if time.monotonic() > until:
+                for key in under_way:
+                    self._objects.delete(key)
+                return
+            time.sleep(_POLL_S)
 
     def _point(self, name: str, digest: str) -> None:
         """Compare and swap, so that revisions count the changes whoever makes them."""

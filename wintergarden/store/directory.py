@@ -125,6 +125,11 @@ class Directory:
             shutil.rmtree(folder)
             _sync_directory(folder.parent)
 
+    def prune(self, prefix: str) -> None:
+        for directory, _, _ in os.walk(self._root / prefix, topdown=False):
+            with suppress(OSError):  # something is in it, or somebody was faster
+                Path(directory).rmdir()
+
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:
         path = self._root / key

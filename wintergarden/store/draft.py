@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from wintergarden.errors import AlreadyExists, InvalidArgument, WintergardenError
+from wintergarden.errors import AlreadyExists, InvalidArgument, StorageFull, WintergardenError
 from wintergarden.store.manifest import FileInfo, Manifest, ManifestFields, complete
 from wintergarden.store.names import is_file_name, version_key
 from wintergarden.store.objects import Objects
-from wintergarden.store.publication import carry_out, intend
+from wintergarden.store.publication import carry_out, decide
 
 _log = logging.getLogger(__name__)
 
@@ -81,15 +81,13 @@ class Draft:
             files=self._files,
             created_at=datetime.now(UTC),
         )
-        if publication:
-            intended = intend(self._objects, publication, manifest)
-            if intended != manifest:
-                carry_out(self._objects, intended)
-                _log.info("%s was published as version %d", publication, intended.version)
-                return intended  # and what is written here goes
-            self._is_open = False  # whoever comes later finds the intent, and needs the files
+        if publication and (decided := self._decide(publication, manifest)) != manifest:
+            _log.info("%s was published as version %d", publication, decided.version)
+            return decided  # and what is written here goes
         if not carry_out(self._objects, manifest):
-            raise AlreadyExists(f"{self.model}/{self.version} is published already")
+            raise AlreadyExists(
+                f"{self.model}/{self.version} is published already, or was deleted meanwhile"
+            )
         self._is_open = False
         _log.info("published %s/%d, digest %s", self.model, self.version, manifest.digest)
         return manifest
@@ -111,6 +109,18 @@ class Draft:
             with suppress(WintergardenError, OSError):
                 self._objects.delete(f"{self._folder}/{name}")
         _log.info("abandoned %s/%d; its number is not used again", self.model, self.version)
+
+    def _decide(self, publication: str, manifest: Manifest) -> Manifest:
+        """What is to be visible; where that is this version, its files stay from now on."""
+        # Whoever finds the intent needs the files, and it may be there although an error says no.
+        self._is_open = False
+        try:
+            decided = decide(self._objects, publication, manifest)
+        except StorageFull:
+            self._is_open = True
+            raise
+        self._is_open = decided != manifest
+        return decided
 
     def _check_open(self) -> None:
         if not self._is_open:

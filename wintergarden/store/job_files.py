@@ -7,12 +7,13 @@ Which of these files count is said elsewhere, by the job's record. Knows no jobs
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from wintergarden.errors import InvalidArgument
-from wintergarden.store.directory import is_abandoned
+from wintergarden.errors import InvalidArgument, NotFound
+from wintergarden.store.directory import is_abandoned, translate
 from wintergarden.store.manifest import FileInfo
 from wintergarden.store.names import is_file_name
 from wintergarden.store.objects import Objects
@@ -59,9 +60,14 @@ class JobFiles:
         """
         key = self._key(name)
         if (path := self._objects.local_path(key)) is not None:
-            with path.open("rb") as file:
-                file.seek(offset)
-                return file.read(length)
+            try:
+                with path.open("rb") as file:
+                    file.seek(min(offset, os.fstat(file.fileno()).st_size))
+                    return file.read(length)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NotFound(f"no {key} in {self._objects.uri}") from error
+            except OSError as error:
+                raise translate(error, "read", path) from error
         part, at = bytearray(), 0
         for chunk in self._objects.chunks(key):
             part += chunk[max(0, offset - at) :]
@@ -76,11 +82,6 @@ class JobFiles:
         start = len(self._folder) + 1
         names = [key[start:] for key in self._objects.keys(prefix)]
         return sorted(name for name in names if is_file_name(name))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no files at all, of whatever name and at whatever depth."""
-        return all(is_abandoned(key) for key in self._objects.keys(self._folder))
 
     def folders(self) -> list[str]:
         """Names of the folders directly below the job's."""
@@ -99,6 +100,10 @@ class JobFiles:
     def delete_folder(self, folder: str = "") -> None:
         """Deletes all files, or those below a folder, and what killed writers left among them."""
         self._objects.delete_folder(self._key(folder) if folder else self._folder)
+
+    def prune(self) -> None:
+        """Removes folders that nothing is in, the job's own included."""
+        self._objects.prune(self._folder)
 
     def _key(self, name: str) -> str:
         if not is_file_name(name):

@@ -174,6 +174,8 @@ class ModelStore(ModelSettings):
             for key in self._objects.keys(folder):
                 if key != f"{folder}/{CLAIM}":
                     self._objects.delete(key)
+            # Again: who carries out a publication may have taken it for one that is to be done.
+            self._objects.delete(f"{folder}/{MANIFEST}")
         return versions
 
     def _siblings(

@@ -65,3 +65,9 @@ class Objects(Protocol):
 
     def delete_folder(self, prefix: str) -> None:
         """Deletes all objects below a folder, if there are any, and the folder."""
+
+    def prune(self, prefix: str) -> None:
+        """Removes a folder, and those below it, as far as nothing is in them.
+
+        What somebody writes at the same time stays.
+        """

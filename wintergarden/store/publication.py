@@ -24,21 +24,43 @@ from wintergarden.store.objects import Objects
 _FOLDER = "publications"
 
 
-def intend(objects: Objects, publication: str, manifest: Manifest) -> Manifest:
+def decide(objects: Objects, publication: str, manifest: Manifest) -> Manifest:
     """Writes down what is about to be published; answers what is to be.
 
-    That is another version where somebody was faster. The files are there by then.
+    That is another version where somebody was faster, and it is visible by then. An intent whose
+    files were deleted since counts no more, and this one takes its place.
+
+    Raises:
+        StorageFull: this manifest was not written down. After any other error it may have been.
     """
     key = _key(publication)
-    if objects.create(key, manifest.to_json()):
-        return manifest
-    return _read(objects, key)
+    while not objects.create(key, manifest.to_json()):
+        written = objects.read(key, MAX_MANIFEST_BYTES)
+        intended = _parse(written, key)
+        if intended == manifest or carry_out(objects, intended):
+            return intended
+        if objects.swap(key, written, manifest.to_json()):
+            break
+    return manifest
 
 
 def carry_out(objects: Objects, manifest: Manifest) -> bool:
-    """Makes a version visible whose files are written; whether it is that very version."""
+    """Makes a version visible whose files are written; whether it is that very version.
+
+    It is not where its files were deleted, be it meanwhile.
+    """
     key, content = f"{version_key(manifest.model, manifest.version)}/{MANIFEST}", manifest.to_json()
-    return objects.create(key, content) or objects.read(key, MAX_MANIFEST_BYTES) == content
+    if not _has_model(objects, manifest):
+        return False
+    try:
+        is_it = objects.create(key, content) or objects.read(key, MAX_MANIFEST_BYTES) == content
+    except NotFound:  # deleted between the two
+        return False
+    if is_it and not _has_model(objects, manifest):
+        # Who deletes takes the manifest away after the files too, so one of us comes last.
+        objects.delete(key)
+        return False
+    return is_it
 
 
 def find(objects: Objects, publication: str) -> Manifest | None:
@@ -46,12 +68,10 @@ def find(objects: Objects, publication: str) -> Manifest | None:
 
     Neither is what was deleted since: it does not come back.
     """
+    key = _key(publication)
     try:
-        manifest = _read(objects, _key(publication))
+        manifest = _parse(objects.read(key, MAX_MANIFEST_BYTES), key)
     except NotFound:
-        return None
-    folder = version_key(manifest.model, manifest.version)
-    if f"{folder}/{MODEL}" not in objects.keys(folder):
         return None
     return manifest if carry_out(objects, manifest) else None
 
@@ -62,8 +82,12 @@ def forget(objects: Objects, publication: str) -> None:
         objects.delete(_key(name))
 
 
-def _read(objects: Objects, key: str) -> Manifest:
-    content = objects.read(key, MAX_MANIFEST_BYTES)
+def _has_model(objects: Objects, manifest: Manifest) -> bool:
+    folder = version_key(manifest.model, manifest.version)
+    return f"{folder}/{MODEL}" in objects.keys(folder)
+
+
+def _parse(content: bytes, key: str) -> Manifest:
     try:
         told = json.loads(content)
         return parse(content, str(told["model"]), int(told["version"]))

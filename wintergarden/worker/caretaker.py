@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import structlog
 
 from wintergarden.errors import NotFound, WintergardenError
 from wintergarden.jobs import Jobs, JobState, Worker
+
+_SCRATCH = re.compile(r"([0-9a-f]{16})-([0-9]+)")
 
 _log = structlog.get_logger(__name__)
 
@@ -78,12 +81,13 @@ class Caretaker:
             return
         self._work_dir.mkdir(parents=True, exist_ok=True)
         for directory in self._work_dir.iterdir():
-            job_id, _, fence = directory.name.rpartition("-")
-            try:
-                job = self._jobs.get(job_id)
-                in_use = job.state == JobState.RUNNING and str(job.fence) == fence
-            except NotFound:
-                in_use = not job_id  # not one of ours: leave it alone
-            if not in_use and job_id:
+            if (name := _SCRATCH.fullmatch(directory.name)) and self._is_left(*name.groups()):
                 shutil.rmtree(directory, ignore_errors=True)
         self._is_swept = True
+
+    def _is_left(self, job_id: str, fence: str) -> bool:
+        try:
+            job = self._jobs.get(job_id)
+        except NotFound:  # of another deployment, perhaps, that works in the same directory
+            return False
+        return job.state != JobState.RUNNING or str(job.fence) != fence

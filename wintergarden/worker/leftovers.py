@@ -31,8 +31,7 @@ def sweep_ended(files: JobFiles, kept: str) -> None:
         kept: the checkpoint that another job may still go on from; empty is none.
     """
     _sweep(files, _fences(files), kept)
-    if files.is_empty:
-        files.delete_folder()
+    files.prune()  # and nothing else: another worker may be archiving the job's events
 
 
 def _sweep(files: JobFiles, folders: list[str], kept: str) -> None:

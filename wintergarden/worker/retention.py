@@ -62,7 +62,7 @@ class Retention:
             if job.state.is_final:
                 kept = "" if job.state == JobState.SUCCEEDED else job.checkpoint
                 sweep_ended(open_job_files(self._store_uri, job_id), kept)
-        while old := self._jobs.ended_before(time.time() - self._keep_s, _PAGE):
+        while old := self._jobs.ended_for(self._keep_s, _PAGE):
             forgotten = [job_id for job_id in old if self._forget(job_id)]
             _log.info("forgot jobs that ended long ago", count=len(forgotten))
             if not forgotten:  # parents of children that have not ended

@@ -320,6 +320,10 @@ def test_a_search_is_a_job_with_its_space(deployment: Any) -> None:
         ({"space_json": ""}, "a JSON object with a range or more"),
         ({"space_json": "{"}, "space is not JSON"),
         ({"space_json": '{"depth": {"type": "int"}}'}, "no hyperparameter 'depth'; there are"),
+        (
+            {"space_json": '{"epochs": {"type": "int", "low": %s}}' % ("[" * 800 + "]" * 800)},
+            "specification: maximum recursion depth exceeded",
+        ),
         ({"space_json": '{"epochs": {"type": "set"}}'}, "an object of type float, int, choice"),
         ({"pruning": "never"}, "pruning: got 'never'; allowed is one of median"),
         ({"trials": -1}, "trials: got -1; allowed is 1 to 10000"),

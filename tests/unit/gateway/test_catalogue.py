@@ -86,6 +86,12 @@ def test_hyperparameters_out_of_bounds(text: str, field: str, says: str) -> None
     assert caught.value.field == f"training.hyperparameters{where}"
 
 
+def test_no_depth_of_hyperparameters_is_an_error_of_ours() -> None:
+    for depth in range(500, 1_000, 2):
+        with pytest.raises(InvalidArgument):
+            check(hyperparameters_json='{"layers": %s}' % ("[" * depth + "]" * depth))
+
+
 def test_before_any_trainer_has_registered() -> None:
     with pytest.raises(Unavailable, match="no trainer has registered"):
         Catalogue(Registered(None)).architectures()  # type: ignore[arg-type]

@@ -21,7 +21,6 @@ from wintergarden.jobs import (
     StateChanged,
     TrainingSpec,
 )
-from wintergarden.jobs import attempt as attempt_module
 from wintergarden.jobs.testing import ValkeyServer
 
 SHORT_LEASE_S = 0.05
@@ -235,14 +234,45 @@ def test_an_offer_is_remembered_for_the_next_attempt(
     assert second.job.offered_version == 4
 
 
-def test_the_oldest_events_go_at_the_byte_limit(
-    jobs: Jobs, start: Callable[..., Attempt], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["dies", "fails"])
+def test_what_may_have_been_published_by_the_last_attempt_is_looked_for_once(
+    jobs: Jobs, spec: TrainingSpec, end: str
 ) -> None:
-    monkeypatch.setattr(attempt_module, "MAX_EVENT_LOG_BYTES", 2_000)
+    job = jobs.submit(spec, max_attempts=1)
+
+    def offer_and_end() -> None:
+        attempt = jobs.claim(job.id, "worker-1", SHORT_LEASE_S if end == "dies" else 30.0)
+        assert attempt
+        assert attempt.offer(4)
+        if end == "fails":
+            attempt.retry("killed")
+            return
+        time.sleep(SHORT_LEASE_S)  # `offer` has renewed the lease
+        expire(jobs)
+
+    offer_and_end()
+    spared = jobs.get(job.id)
+    assert (spared.state, spared.failures, spared.offered_version) == (JobState.QUEUED, 0, 4)
+    assert spared.reason.startswith("attempt 1 of 1: ")
+    offer_and_end()
+    assert (jobs.get(job.id).state, jobs.get(job.id).failures) == (JobState.FAILED, 1)
+
+
+def test_the_oldest_events_go_at_the_byte_limit(jobs: Jobs, start: Callable[..., Attempt]) -> None:
     attempt = start()
-    for step in range(100):
-        attempt.emit([(LogWritten("info", "x" * 50), step)])
+    for step in range(50):
+        attempt.emit([(LogWritten("info", "x" * 400_000), step)])
     events = list(jobs.watch(attempt.job.id, follow=False))
-    assert 15 < len(events) < 30
-    assert [event.step for event in events] == list(range(100 - len(events), 100))
-    assert [event.sequence for event in events] == list(range(103 - len(events), 103))
+    assert [event.step for event in events] == list(range(30, 50))
+    assert [event.sequence for event in events] == list(range(33, 53))
+
+
+def test_the_byte_limit_holds_for_events_that_no_attempt_writes(
+    jobs: Jobs, start: Callable[..., Attempt]
+) -> None:
+    attempt = start()
+    attempt.emit([(LogWritten("info", "x" * ((8 << 20) - 40)), 1)])
+    jobs.pause(attempt.job.id)
+    events = list(jobs.watch(attempt.job.id, follow=False))
+    assert [event.body for event in events][-1] == LogWritten("info", "pause requested")
+    assert all(event.step != 1 for event in events)

@@ -14,6 +14,7 @@ from trainer.testing import eventually
 from wintergarden.errors import InvalidArgument, Unavailable
 from wintergarden.jobs import Attempt, Jobs, JobState, LogWritten, TrainingSpec
 from wintergarden.jobs.address import RedisAddress
+from wintergarden.jobs.connection import Connection
 from wintergarden.jobs.testing_failover import ReplicatedValkey
 
 
@@ -67,12 +68,34 @@ def test_nothing_acknowledged_is_lost_with_a_master(
 def test_too_few_replicas_refuse_a_write(replicated: ReplicatedValkey, spec: TrainingSpec) -> None:
     with (
         Jobs(replicated.url(replicas=2)) as jobs,
-        pytest.raises(Unavailable, match=r"1 of 2 replicas .* have the write after 1000 ms"),
+        pytest.raises(Unavailable, match=r"1 of 2 replicas .* have the last write after 1000 ms"),
     ):
         jobs.submit(spec, "once")
     with Jobs(replicated.url(replicas=1)) as jobs:
         assert jobs.submit(spec, "once").queue_position == 1
         assert len(jobs.list()) == 1
+
+
+def test_too_few_replicas_cost_a_job_no_attempt(
+    replicated: ReplicatedValkey, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Jobs(replicated.url(replicas=1)) as enough, Jobs(replicated.url(replicas=2)) as jobs:
+        submitted = enough.submit(spec)
+        for _ in range(submitted.max_attempts):
+            with pytest.raises(Unavailable, match="1 of 2 replicas"):
+                jobs.claim(submitted.id, "worker-1", 0.01)
+            assert not jobs.reap().expired
+        assert enough.get(submitted.id) == submitted
+        # A replica that goes just then: the claim is on the master, and whoever made it drops it.
+        monkeypatch.setattr(Connection, "require_replicas", lambda _: None)
+        with pytest.raises(Unavailable, match="1 of 2 replicas"):
+            jobs.claim(submitted.id, "worker-1", 30.0)
+        waiting = enough.get(submitted.id)
+        assert (waiting.state, waiting.failures, waiting.fence) == (JobState.QUEUED, 0, 1)
+        assert waiting.reason == "worker worker-1 could not be sure of its claim"
+        attempt = enough.claim(submitted.id, "worker-1", 30.0)
+        assert attempt
+        assert attempt.fence == 2
 
 
 @pytest.mark.parametrize(

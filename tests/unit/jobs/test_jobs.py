@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,11 @@ def test_specifications_that_no_worker_could_read_are_refused(
 ) -> None:
     with pytest.raises(InvalidArgument, match="not JSON compliant"):
         jobs.submit(replace(spec, hyperparameters={"l1": float("nan")}))
+    nested: Any = 0.5
+    for _ in range(900):
+        nested = {"low": nested}
+    with pytest.raises(InvalidArgument, match="recursion"):
+        jobs.submit(replace(spec, hyperparameters={"l1": nested}))
     with pytest.raises(InvalidArgument, match="at most 65536"):
         jobs.submit(replace(spec, hyperparameters={"layers": list(range(20_000))}))
 
@@ -64,9 +70,14 @@ def test_a_full_queue_refuses_the_next_job(server: ValkeyServer, spec: TrainingS
     with Jobs(server.url(), max_queued=2) as jobs:
         first = jobs.submit(spec, "first")
         jobs.submit(spec)
-        with pytest.raises(Overloaded, match="2 jobs are waiting"):
+        with pytest.raises(Overloaded, match="2 jobs are waiting or paused"):
             jobs.submit(spec)
         assert jobs.submit(spec, "first").id == first.id
+        jobs.pause(first.id)
+        with pytest.raises(Overloaded):
+            jobs.submit(spec)
+        jobs.cancel(first.id)
+        jobs.submit(spec)
 
 
 def test_jobs_are_listed_newest_first_and_by_state(jobs: Jobs, spec: TrainingSpec) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from wintergarden.errors import InvalidArgument
 from wintergarden.jobs import Jobs, JobState, TrainingSpec, Worker
+from wintergarden.jobs.broker import Messenger
 from wintergarden.jobs.testing import ValkeyServer
 
 
@@ -63,6 +64,19 @@ def test_a_job_too_large_for_a_worker_is_left_to_another(jobs: Jobs, spec: Train
     attempt = jobs.claim(large.id, "large", 30.0, memory_mb=8_000)
     assert attempt
     assert attempt.job.id == large.id
+
+
+def test_any_number_of_jobs_too_large_for_a_worker_keep_none_behind_them_waiting(
+    jobs: Jobs, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Messenger, "send", lambda *_: True)
+    huge = replace(spec, max_memory_mb=10**9)
+    for _ in range(250):
+        jobs.submit(huge)
+    small = jobs.submit(spec)
+    attempt = jobs.claim(small.id, "small", 30.0, memory_mb=2_000)
+    assert attempt
+    assert attempt.job.id == small.id
 
 
 def test_jobs_for_cuda_wait_in_a_queue_of_their_own(jobs: Jobs, spec: TrainingSpec) -> None:

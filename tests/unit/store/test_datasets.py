@@ -6,12 +6,14 @@ import hashlib
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from wintergarden.errors import Cancelled, DataLoss, InvalidArgument, NotFound, Unsupported
+from wintergarden.store import datasets
 from wintergarden.store.cache import fingerprint
 from wintergarden.store.dataset_manifest import DatasetManifest, digest_of, parse_dataset
 from wintergarden.store.datasets import PREPARED, DatasetStore, open_datasets
@@ -165,6 +167,42 @@ def test_names_given_at_once_are_all_counted(
     key = "datasets/names/flowers.json"
     assert b'"revision": 4' in store._objects.read(key, 1000)
     assert store.find("flowers").digest in {digest_of(manifest(f).to_json()) for f in files}
+
+
+def test_a_name_given_while_the_last_one_is_taken_away_keeps_the_data_set(
+    store: DatasetStore, write: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = write(b"examples")
+    store.publish("flowers", manifest(prepared), prepared)
+    names = store.names
+    other = threading.Thread(target=store.publish, args=("blooms", manifest(prepared), prepared))
+
+    def look_too_early() -> dict[str, str]:
+        found = names()
+        if other.ident is None:
+            other.start()
+            while "blooms" not in names():
+                time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(store, "names", look_too_early)
+    store.delete("flowers")
+    other.join()
+    assert list(store.names()) == ["blooms"]
+    assert store.fetch(store.find("blooms")).read_bytes() == b"examples"
+
+
+def test_who_died_over_a_deletion_keeps_others_waiting_for_a_while_only(
+    store: DatasetStore, write: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "_DELETION_S", 0.1)
+    prepared = write(b"examples")
+    digest = store.publish("flowers", manifest(prepared), prepared).digest
+    store._objects.put(f"datasets/deletions/{digest}-0123", b"")
+    store._objects.delete(f"datasets/{digest}/dataset.json")
+    published = store.publish("blooms", manifest(prepared), prepared)
+    assert store.fetch(published).read_bytes() == b"examples"
+    assert store._objects.keys("datasets/deletions") == []
 
 
 def test_what_was_tampered_with_is_said(tmp_path: Path, write: Callable[[bytes], Path]) -> None:

@@ -124,7 +124,7 @@ def test_writers_killed_at_any_moment_leave_whole_versions_only(root: Path) -> N
         writer = start(root, "print('off', flush=True)\nwhile True: publish(b'x' * 300_000)")
         assert writer.stdout is not None
         writer.stdout.readline()
-        time.sleep(random.uniform(0.0, 0.05))
+        time.sleep(random.uniform(0.0, 0.2))
         os.kill(writer.pid, signal.SIGKILL)
         finish(writer)
         assert_intact(store)

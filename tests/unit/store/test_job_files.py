@@ -47,6 +47,17 @@ def test_files_of_a_job_are_its_own(uri: str, tmp_path: Path) -> None:
     assert second.read("1/checkpoint-1.ckpt", 100) == b"one"
 
 
+def test_a_file_is_read_in_parts_as_far_as_it_goes(uri: str) -> None:
+    files = open_job_files(uri, "a1")
+    files.put("1/values.npz", b"0123456789")
+    assert files.read_part("1/values.npz", 0, 4) == b"0123"
+    assert files.read_part("1/values.npz", 8, 4) == b"89"
+    for beyond in (10, 11, 2**62):
+        assert files.read_part("1/values.npz", beyond, 4) == b""
+    with pytest.raises(NotFound, match=r"no jobs/a1/1/gone\.npz"):
+        files.read_part("1/gone.npz", 0, 4)
+
+
 def test_what_a_killed_writer_left_is_no_file_and_goes(tmp_path: Path) -> None:
     files = open_job_files(str(tmp_path), "a1")
     files.put("1/checkpoint-5.ckpt", b"five")

@@ -258,7 +258,8 @@ def test_a_worker_ends_with_its_supervisor(
 def test_leftovers_of_killed_attempts_are_swept(
     jobs: Jobs, settings: Settings, start_worker: StartWorker
 ) -> None:
-    leftover = settings.work_dir / "0123456789abcdef-4"
+    cancelled = jobs.cancel(jobs.submit(scripted()).id)
+    leftover = settings.work_dir / f"{cancelled.id}-4"
     leftover.mkdir(parents=True)
     start_worker()
     eventually(lambda: not leftover.exists())

@@ -1,7 +1,7 @@
 -- Queued jobs whose message should be sent again, in the order they run, each with doubled patience.
 -- ARGV: route, how many at most, first and longest patience (ms)
 local now, due = now_ms(), {}
--- A lost message further back has time: it will be near the head before it matters.
+-- A lost message further back has time: whichever comes is an occasion to look at the whole queue.
 for _, id in ipairs(redis.call('ZRANGE', key('queue', ARGV[1]), 0, 999)) do
   if #due >= tonumber(ARGV[2]) then break end
   local send_at = tonumber(redis.call('HGET', key('job', id), 'send_at'))

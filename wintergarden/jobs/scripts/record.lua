@@ -12,6 +12,8 @@ end
 local SENT_WITHIN_MS = 5000
 -- One step of priority outweighs any order of submission; a score's 53 bits hold both.
 local PRIORITY_STEP = 1e10
+-- Of the bodies of a job's events; beyond it the oldest go.
+local MAX_EVENT_BYTES = 8 * 2 ^ 20
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -46,11 +48,19 @@ local function is_repeated(id, shown, write)
 end
 
 local function append(id, kind, step, body)
-  local job = key('job', id)
+  local job, events = key('job', id), key('events', id)
   local sequence = redis.call('HINCRBY', job, 'sequence', 1)
-  redis.call('HINCRBY', job, 'event_bytes', #body)
-  redis.call('XADD', key('events', id), '*', 'fence', redis.call('HGET', job, 'fence'),
+  redis.call('XADD', events, '*', 'fence', redis.call('HGET', job, 'fence'),
     'sequence', sequence, 'step', step, 'time', now_ms(), 'type', kind, 'body', body)
+  local excess = redis.call('HINCRBY', job, 'event_bytes', #body) - MAX_EVENT_BYTES
+  while excess > 0 and redis.call('XLEN', events) > 1 do
+    local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
+    local fields = oldest[2]
+    local bytes = #fields[#fields] -- the body is written last
+    redis.call('XDEL', events, oldest[1])
+    redis.call('HINCRBY', job, 'event_bytes', -bytes)
+    excess = excess - bytes
+  end
 end
 
 local function log(id, text)
@@ -91,18 +101,24 @@ end
 -- Answers the state entered.
 local function try_again(id, reason, counts)
   local job = key('job', id)
-  local stored = redis.call('HMGET', job,
-    'max_attempts', 'requested', 'checkpoint_step', 'failed_at_step')
+  local stored = redis.call('HMGET', job, 'max_attempts', 'requested', 'checkpoint_step',
+    'failed_at_step', 'fence', 'offered_fence')
   local step = tonumber(stored[3] or 0)
   if counts and step > tonumber(stored[4] or 0) then
     -- It got further than any attempt that failed before: a long job outlives many machines.
     redis.call('HSET', job, 'failures', 0, 'failed_at_step', step)
   end
   local failures = redis.call('HINCRBY', job, 'failures', counts and 1 or 0)
+  local is_last = counts and failures >= tonumber(stored[1])
+  if is_last and stored[5] == stored[6] and redis.call('HSETNX', job, 'spared', 1) == 1 then
+    -- It was allowed to publish and may have: once, one more attempt is given to find that out.
+    redis.call('HINCRBY', job, 'failures', -1)
+    is_last = false
+  end
   local state = 'QUEUED'
   if stored[2] == 'cancel' then
     state, reason = 'CANCELLED', 'cancelled while it ran'
-  elseif counts and failures >= tonumber(stored[1]) then
+  elseif is_last then
     state = 'FAILED'
   elseif stored[2] == 'pause' then
     state = 'PAUSED'

@@ -1,6 +1,6 @@
 -- What a person asks of a job: 'cancel', 'pause' or 'resume'. ARGV: id, what
 -- At once where it waits; where it runs, its worker is asked. Cancelling a parent cancels its
--- children. Answers the state after it, '' where there is no such job, or 'newer' where the
+-- children. Answers the state before it, '' where there is no such job, or 'newer' where the
 -- record's rules are not known here.
 local function ask(id, what)
   local job = key('job', id)
@@ -28,7 +28,7 @@ local function ask(id, what)
   elseif what == 'resume' and state == 'PAUSED' then
     enter(id, 'QUEUED', '')
   end
-  return redis.call('HGET', job, 'state')
+  return state
 end
 
 return ask(ARGV[1], ARGV[2])

@@ -12,7 +12,9 @@ if stored and stored[1] then
   local is_same = stored[1] == kind and stored[2] == spec
   return {known, is_same and 'known' or 'different'}
 end
-if redis.call('ZCARD', key('queue', route)) >= tonumber(ARGV[7]) then
+-- Those that are paused count too: they come back, and would be a way around the limit.
+local waiting = redis.call('ZCARD', key('queue', route)) + redis.call('ZCARD', key('state', 'PAUSED'))
+if waiting >= tonumber(ARGV[7]) then
   return {'', 'full'}
 end
 if parent ~= '' then
