@@ -7,13 +7,12 @@ Which of these files count is said elsewhere, by the job's record. Knows no jobs
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from wintergarden.errors import InvalidArgument, NotFound
-from wintergarden.store.directory import is_abandoned, translate
+from wintergarden.errors import InvalidArgument
+from wintergarden.store.directory import is_abandoned
 from wintergarden.store.manifest import FileInfo
 from wintergarden.store.names import is_file_name
 from wintergarden.store.objects import Objects
@@ -58,23 +57,7 @@ class JobFiles:
         Raises:
             NotFound: there is none of that name.
         """
-        key = self._key(name)
-        if (path := self._objects.local_path(key)) is not None:
-            try:
-                with path.open("rb") as file:
-                    file.seek(min(offset, os.fstat(file.fileno()).st_size))
-                    return file.read(length)
-            except (FileNotFoundError, NotADirectoryError) as error:
-                raise NotFound(f"no {key} in {self._objects.uri}") from error
-            except OSError as error:
-                raise translate(error, "read", path) from error
-        part, at = bytearray(), 0
-        for chunk in self._objects.chunks(key):
-            part += chunk[max(0, offset - at) :]
-            at += len(chunk)
-            if len(part) >= length:
-                break
-        return bytes(part[:length])
+        return self._objects.part(self._key(name), offset, length)
 
     def names(self, folder: str = "") -> list[str]:
         """Names of all files, or of those below a folder, in alphabetical order."""

@@ -43,6 +43,9 @@ class Objects(Protocol):
     def chunks(self, key: str) -> Iterator[bytes]:
         """The object's bytes, in pieces; NotFound when there is none."""
 
+    def part(self, key: str, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset` on, none at the end; NotFound when there is none."""
+
     def local_path(self, key: str) -> Path | None:
         """Where the object already is a file of this machine, if it is."""
 

@@ -24,6 +24,7 @@ def test_a_file_larger_than_a_part_arrives_whole(s3_uri: str, tmp_path: Path) ->
     info = bucket.put("a/large", tmp_path / "large")
     assert (info.sha256, info.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     assert b"".join(bucket.chunks("a/large")) == content
+    assert bucket.part("a/large", 6_000_000, 1000) == content[6_000_000:6_001_000]
 
 
 def test_stores_with_different_prefixes_do_not_meet(s3_uri: str, publish: Publish) -> None:
