@@ -80,8 +80,8 @@ def draw_scenes(part: str) -> list[Scene]:
     """Scenes of a part; always the same. Its photographs and digits are in no other part.
 
     Those to learn from vary: each digit is turned and sheared a little, each photograph seen from
-    some side, with some contrast, as it is or as a negative. Moving whole images would do less, and
-    push digits out of them that captions still tell of.
+    some side and distance, with some contrast, as it is or as a negative, and some with print on
+    them. Moving whole images would do less, and push digits out that captions still tell of.
 
     Args:
         part: train, validation or test.
@@ -116,10 +116,11 @@ def _scene(
     is_varied: bool,
 ) -> Scene:
     beneath = photographs[generator.integers(len(photographs))]
-    top, left = (generator.integers(0, size - SIDE + 1) for size in beneath.shape)
-    picture = beneath[top : top + SIDE, left : left + SIDE].copy()
     if is_varied:
-        picture = varied_photograph(picture, generator)
+        picture = varied_photograph(beneath, SIDE, generator)
+    else:
+        top, left = (generator.integers(0, size - SIDE + 1) for size in beneath.shape)
+        picture = beneath[top : top + SIDE, left : left + SIDE].copy()
     count = 1 + int(generator.integers(_MOST))
     corners = generator.choice(len(CORNERS), count, replace=False)
     written: dict[int, int] = {}

@@ -12,6 +12,9 @@ MAX_ROTATION_DEGREES = 15.0
 MAX_SHEAR = 0.15
 MAX_SCALE = 0.15
 LEAST_CONTRAST = 0.3
+MAX_DISTANCE = 2.5  # a pixel stands for so many, along and down
+PRINTED = 0.25  # share of the photographs
+LETTERS = "abcdefghijklmnopqrstuvwxyz     "
 
 
 def varied_digit(ink: Array, generator: np.random.Generator) -> Array:
@@ -39,13 +42,26 @@ def varied_digit(ink: Array, generator: np.random.Generator) -> Array:
     return np.asarray(moved, np.float64)
 
 
-def varied_photograph(picture: Array, generator: np.random.Generator) -> Array:
-    """Turned by right angles, mirrored, flatter and perhaps a negative.
+def varied_photograph(photograph: Array, side: int, generator: np.random.Generator) -> Array:
+    """A square of it: nearer or farther, turned by right angles, mirrored, flatter, perhaps a
+    negative, perhaps with print on it.
 
     Args:
-        picture: (SIDE, SIDE) in 0..1, as what is returned is.
+        photograph: (H, W) in 0..1, H and W at least `side`.
+        side: of what is returned, (side, side) in 0..1.
         generator: of the choices.
     """
+    from PIL import Image
+
+    farthest = min(MAX_DISTANCE, min(photograph.shape) / side)
+    seen = round(side * generator.uniform(1, farthest))
+    top, left = (generator.integers(0, size - seen + 1) for size in photograph.shape)
+    picture = photograph[top : top + seen, left : left + seen]
+    if seen > side:
+        image = Image.fromarray(picture.astype(np.float32))
+        picture = np.asarray(image.resize((side, side), Image.Resampling.BOX), np.float64)
+    if generator.random() < PRINTED:
+        picture = _printed(picture, generator)
     picture = np.rot90(picture, int(generator.integers(4)))
     if generator.integers(2):
         picture = picture[:, ::-1]
@@ -55,3 +71,19 @@ def varied_photograph(picture: Array, generator: np.random.Generator) -> Array:
     contrast = generator.uniform(LEAST_CONTRAST, 1)
     varied: Array = mean + contrast * (picture - mean)
     return varied
+
+
+def _printed(picture: Array, generator: np.random.Generator) -> Array:
+    """Lines of letters in one tone over all of it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = picture.shape
+    size = int(generator.integers(8, 20))  # pixels from line to line
+    ink = Image.new("L", (width, height))
+    draw, font = ImageDraw.Draw(ink), ImageFont.load_default(size)
+    for y in range(-int(generator.integers(size)), height, size):
+        letters = "".join(generator.choice(list(LETTERS), 2 * width // size))
+        draw.text((-int(generator.integers(size)), y), letters, 255, font)
+    tone = generator.uniform(0, 1)
+    printed: Array = picture + np.asarray(ink) / 255 * (tone - picture)
+    return printed
