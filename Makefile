@@ -6,6 +6,8 @@ ORT ?= $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),gpu,cpu)
 LOCK := pyproject.toml constraints.txt tools/install.sh
 RUN := $(VENV)/bin/python -m
 export VENV
+# Every room, and every training, is a process: each would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up test e2e bench zoo-report soak chaos check format lint types imports proto lock compose clean
 .DELETE_ON_ERROR:

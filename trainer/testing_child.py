@@ -12,6 +12,19 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = (sys.executable, "-m", "trainer.child")
+_SERVE_LINES = """
+import sys
+from trainer.kinds import MODULES
+from trainer.order import DEFAULT_KIND
+from wintergarden.worker.child import serve
+from wintergarden.worker.control import Control
+
+control = Control(is_alone=True)
+for text in sys.stdin:
+    serve(control, text, MODULES, DEFAULT_KIND)
+"""
+ONE_AFTER_ANOTHER = (sys.executable, "-c", _SERVE_LINES)
+"""What the child does, without its seconds of imports for each order."""
 
 
 def order(store: Path, **changes: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tests.chaos.mischief import Mischief
 from tests.chaos.system import ROOT, System
 from tests.chaos.watchers import Watcher
 from trainer.testing import eventually
+from trainer.testing_child import ONE_AFTER_ANOTHER
 from wintergarden.client import Client, Job, JobState
 from wintergarden.errors import Unavailable
 from wintergarden.store import open_store
@@ -59,26 +59,31 @@ RECIPES = {
 
 def undisturbed(folder: Path) -> dict[str, str]:
     """By recipe the digest of the weights that a run of nothing but the training gives."""
-    digests = {}
-    for name, (architecture, dataset, hyperparameters, seed) in RECIPES.items():
-        order = {
+    store_uri = str(folder / "undisturbed")
+    orders = [
+        {
             "architecture": architecture,
             "dataset": dataset,
             "hyperparameters": hyperparameters,
             "seed": seed,
             "model": name,
-            "store_uri": str(folder / "undisturbed"),
+            "store_uri": store_uri,
         }
-        subprocess.run(
-            [sys.executable, "-m", "trainer.child", "--alone", json.dumps(order)],
-            check=True,
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
-            stdout=subprocess.DEVNULL,
-        )
-        version = open_store(str(folder / "undisturbed")).fetch(name, 1)
-        digests[name] = verdict.digest(version.read("weights.safetensors"))
-    return digests
+        for name, (architecture, dataset, hyperparameters, seed) in RECIPES.items()
+    ]
+    subprocess.run(
+        ONE_AFTER_ANOTHER,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
+        input="\n".join(map(json.dumps, orders)),
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    store = open_store(store_uri)
+    return {
+        name: verdict.digest(store.fetch(name, 1).read("weights.safetensors")) for name in RECIPES
+    }
 
 
 EXPLANATION: dict[str, Any] = {

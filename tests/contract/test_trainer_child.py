@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from trainer.testing_child import child, order
+from trainer.testing_child import ONE_AFTER_ANOTHER, child, order
 from wintergarden.runtime import RuntimeOptions, open_session
 from wintergarden.store import open_store
 from wintergarden.store.golden import replay
@@ -169,23 +169,11 @@ BAD_ORDERS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"seed": 2**63}, "order seed: Input should be less than 9223372036854775808"),
     ({"dataset": 3}, "order dataset: Input should be a valid string, got 3"),
 )
-ONE_AFTER_ANOTHER = """
-import sys
-from trainer.kinds import MODULES
-from trainer.order import DEFAULT_KIND
-from wintergarden.worker.child import serve
-from wintergarden.worker.control import Control
-
-control = Control(is_alone=True)
-for text in sys.stdin:
-    serve(control, text, MODULES, DEFAULT_KIND)
-"""
-"""What the child does, without its seconds of imports for each order."""
 
 
 def test_a_bad_order_is_refused(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", ONE_AFTER_ANOTHER],
+        ONE_AFTER_ANOTHER,
         input="".join(json.dumps(order(tmp_path, **changes)) + "\n" for changes, _ in BAD_ORDERS),
         capture_output=True,
         text=True,

@@ -68,6 +68,30 @@ def test_killed_and_resumed_it_publishes_the_same_bytes_as_undisturbed(tmp_path:
     assert first["weights.safetensors"] == second["weights.safetensors"]
 
 
+def test_what_a_training_began_with_stays_that_whatever_a_name_stands_for_later(
+    tmp_path: Path,
+) -> None:
+    def publish_parent(width: int) -> None:
+        values = {"epochs": 1, "hidden_sizes": [width]}
+        parent = json.dumps(order(tmp_path, model="parent", hyperparameters=values))
+        subprocess.run([*COMMAND, "--alone", parent], check=True, capture_output=True)
+
+    publish_parent(width=16)
+    changes: dict[str, Any] = {"hyperparameters": {**EPOCHS, "init_from": "parent"}}
+    with child(attempt(tmp_path, 1, **changes)) as trainer:
+        kept = answer_checkpoints(trainer, 10)
+    publish_parent(width=8)  # of another shape: its weights would be refused
+    changes["checkpoint_interval_s"] = 60.0
+    with child(attempt(tmp_path, 2, kept, **changes)) as trainer:
+        assert "from parent:1" in trainer.hear("log")["text"]
+        assert "going on after step" in trainer.hear("log")["text"]
+        trainer.hear("publish?")
+        trainer.send({"publish": True})
+        trainer.hear("result")
+    parent = open_store(str(tmp_path)).read_manifest("wine", 1).lineage.parent
+    assert str(parent).startswith("parent:1 sha256:")
+
+
 def test_whose_supervisor_is_gone_leaves_the_checkpoint_it_asked_for(tmp_path: Path) -> None:
     """The record may name it: only the answer was lost."""
     with child(attempt(tmp_path, 1)) as trainer:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, minimize
 
 from services.explanation.arrays import Array
 from services.explanation.attacks.box import Box
@@ -57,8 +56,11 @@ class _Row:
 
     def nearest(self, box: Box, searches: int, steps: int) -> Array:
         """The nearest success: bisection on the logarithm of c."""
+        # As long to import as all else that explains, and no other attack needs it.
+        from scipy.optimize import Bounds, minimize
+
         row, centre = self.row, self._centre()
-        bounds = self._bounds(box)
+        bounds = Bounds(*self._bounds(box))
         best, shortest = row, np.inf
         weak, strong = np.log(_SMALLEST), np.log(_LARGEST)
         constant = 0.0
@@ -100,14 +102,15 @@ class _Row:
         logits = self.victim.logits(x, self._which())
         return bool(self.victim.is_fooled(logits, self._which())[0])
 
-    def _bounds(self, box: Box) -> Bounds:
+    def _bounds(self, box: Box) -> tuple[Array, Array]:
+        """The least and the most of each element, float64 [elements]."""
         centre = self._centre()
         low, high = box.range_in(self.row.dtype)
         least, most = np.full(centre.shape, low), np.full(centre.shape, high)
         if box.changeable is not None:
             held = ~box.changeable.ravel()
             least[held] = most[held] = centre[held]
-        return Bounds(least, most)
+        return least, most
 
     def _centre(self) -> Array:
         flat: Array = self.row.astype(np.float64).ravel()

@@ -11,7 +11,7 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-LONG = 3_000_000  # steps: more than a second
+LONG = 5_000_000  # steps: about two seconds
 NUMBER = 40
 
 
@@ -43,10 +43,10 @@ with triton.InferenceServerClient(sys.argv[1]) as client:
 
     calls = [start(cancelled, 1) for _ in range(NUMBER)]
     for _ in range(NUMBER):
-        start(expired, 1, client_timeout=0.2)
+        start(expired, 1, client_timeout=0.5)
         # A time limit of the protocol, in microseconds: refused while the first one runs.
         start(refused, 1, timeout=100_000)
-    time.sleep(0.05)
+    time.sleep(0.3)  # they have arrived
     for call in calls:
         call.cancel()
     for done, status in ((cancelled, "CANCELLED"), (expired, "DEADLINE_EXCEEDED")):
