@@ -33,6 +33,9 @@ WHOLE_SYSTEMS = (
 )
 """Files that start many processes: two at once would each wait for the other."""
 
+LONG = ("tests/unit/trainer/test_distributed.py", "tests/unit/trainer_worker/test_worker.py")
+"""Files that would come last of all, and be waited for by everybody."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -47,8 +50,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole systems come first, since they take the longest."""
-    items.sort(key=lambda item: not _is_whole(item.nodeid))
+    """Whole systems come first, since they take the longest; then the other long files."""
+    items.sort(key=lambda item: (not _is_whole(item.nodeid), not item.nodeid.startswith(LONG)))
 
 
 def _is_whole(nodeid: str) -> bool:
