@@ -8,9 +8,11 @@ import numpy as np
 
 from trainer.data.dataset import Array
 
+# How far hands differ: here of one digit on a scene, in `recipes.augmentation` of whole images.
 MAX_ROTATION_DEGREES = 15.0
 MAX_SHEAR = 0.15
 MAX_SCALE = 0.15
+
 LEAST_CONTRAST = 0.3
 MAX_DISTANCE = 2.5  # a pixel stands for so many, along and down
 PRINTED = 0.25  # share of the photographs

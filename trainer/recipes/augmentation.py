@@ -12,9 +12,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-MAX_ROTATION_DEGREES = 15.0
-MAX_SHEAR = 0.15
-MAX_SCALE = 0.15
+from trainer.data.variation import MAX_ROTATION_DEGREES, MAX_SCALE, MAX_SHEAR
+
 MAX_SHIFT = 0.15  # of half the image: 2 pixels of 28
 
 
