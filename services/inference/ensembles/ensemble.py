@@ -144,13 +144,16 @@ class Ensemble(Generic[R]):
     def _answer(self, flow: Flow[R]) -> None:
         request, finished_ns = flow.request, perf_counter_ns()
         is_lost = request.is_abandoned
+        waited_ns = flow.started_ns - request.arrived_ns
+        compute_ns = (0, finished_ns - flow.started_ns)
+        self.statistics.executed(1, request.rows, waited_ns, compute_ns)
         try:
             request.answer(flow.answer())
         except Exception as error:
+            self.statistics.withdrawn(waited_ns, compute_ns)
             self._give_up(request, error)
             return
-        compute_ns = (0, finished_ns - flow.started_ns, perf_counter_ns() - finished_ns)
-        self.statistics.executed(1, request.rows, flow.started_ns - request.arrived_ns, compute_ns)
+        self.statistics.handed_out(1, request.rows, perf_counter_ns() - finished_ns)
         self._begin(self._next(request, is_lost))
 
     def _give_up(self, request: R, error: Exception) -> None:

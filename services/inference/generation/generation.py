@@ -78,8 +78,13 @@ class Generation(Generic[R]):
         """A number of its own chance, where one is needed."""
         return self.chance.draw() if self._asked.sampling.temperature else 0.0
 
-    def say(self, token: int, log_probability: float) -> bool:
-        """The next token; its caller is told, now or when all is said. Whether it is the last."""
+    def say(self, token: int, log_probability: float) -> tuple[list[Array] | None, bool]:
+        """The next token.
+
+        Returns:
+            What the caller is to be told now, None where it is told when all is said; and whether
+            it is the last.
+        """
         self.token = token
         self.count += 1
         pieces = self._pieces
@@ -91,16 +96,14 @@ class Generation(Generic[R]):
             if not reason and self.count == self._asked.max_tokens:
                 text, reason = text + pieces.end(), LENGTH
         if self._asked.is_streamed:
-            answer = _answer(text, [token], [log_probability], reason)
-            self.request.answer(answer, is_final=bool(reason))
-            return bool(reason)
+            return _answer(text, [token], [log_probability], reason), bool(reason)
         self._texts.append(text)
         self._tokens.append(token)
         self._log_probabilities.append(log_probability)
-        if reason:
-            text = "".join(self._texts)
-            self.request.answer(_answer(text, self._tokens, self._log_probabilities, reason))
-        return bool(reason)
+        if not reason:
+            return None, False
+        text = "".join(self._texts)
+        return _answer(text, self._tokens, self._log_probabilities, reason), True
 
 
 def _answer(

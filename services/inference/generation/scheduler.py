@@ -184,6 +184,7 @@ class Generator(Generic[R]):
         merged = self._now_ns()
         logits = self._stepper.step(tokens)
         inferred = self._now_ns()
+        self.statistics.executed(0, len(rows), 0, (merged - started, inferred - merged))
         speaking = [i for i, row in enumerate(rows) if row.is_speaking]
         for row in rows:
             if not row.is_speaking:
@@ -191,9 +192,7 @@ class Generator(Generic[R]):
         count, first_ns = len(rows), self._speak(speaking, logits, inferred)
         read = count - len(speaking) + len(first_ns)  # who speaks first has read its last
         self.generated.stepped(read, len(speaking), first_ns)
-        done = self._now_ns()
-        compute_ns = (merged - started, inferred - merged, done - inferred)
-        self.statistics.executed(0, count, 0, compute_ns)
+        self.statistics.handed_out(0, count, self._now_ns() - inferred)
 
     def _speak(self, speaking: list[int], logits: Array, now_ns: int) -> list[int]:
         """Tell each its next token; how long those waited who were told their first."""
@@ -222,18 +221,28 @@ class Generator(Generic[R]):
 
     def _say(self, row: Generation[R], token: int, log_probability: float) -> bool:
         """Whether it is over."""
+        request = row.request
         try:
             if math.isnan(log_probability):
                 raise FailedPrecondition(
                     f"{self._writer.label}: its logits are no numbers after {row.count} tokens"
                 )
-            is_over = row.say(token, log_probability)
-        except Exception as error:  # an answer that cannot be sent costs nobody else theirs
-            self._refuse(row.request, error, Failure.BACKEND)
+            answer, is_over = row.say(token, log_probability)
+        except Exception as error:
+            self._refuse(request, error, Failure.BACKEND)
             return True
+        if answer is None:
+            return False
+        waited_ns, lived_ns = row.joined_ns - request.arrived_ns, self._now_ns() - row.joined_ns
         if is_over:
-            waited_ns = row.joined_ns - row.request.arrived_ns
-            self.statistics.answered(waited_ns, self._now_ns() - row.joined_ns)
+            self.statistics.answered(waited_ns, lived_ns)
+        try:
+            request.answer(answer, is_final=is_over)
+        except Exception as error:  # an answer that cannot be sent costs nobody else theirs
+            if is_over:
+                self.statistics.withdrawn(waited_ns, (0, lived_ns))
+            self._refuse(request, error, Failure.BACKEND)
+            return True
         return is_over
 
     def _admit(self, now_ns: int) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from typing import Any
 
 from services.inference.protocol.inference_call import InferenceCall
 from services.inference.protocol.responses import in_stream
 from services.inference.scheduling.scheduler import Array
-from wintergarden.errors import DeadlineExceeded, Overloaded
+from services.inference.scheduling.statistics import Outcome
+from wintergarden.errors import Cancelled, DeadlineExceeded, Overloaded
 from wintergarden.service.errors import StatusError, status_of
 from wintergarden.service.transport import BidirectionalCall
 from wintergarden.wire import open_inference_pb2 as pb
@@ -154,8 +157,14 @@ class StreamedRequest:
 class StreamedInference(InferenceCall):
     """A request whose answer may be several."""
 
-    __slots__ = ()
+    __slots__ = ("_responses", "_since_ns")
     _reply: StreamedRequest
+
+    def __init__(self, *arguments: Any) -> None:
+        """As an `InferenceCall`."""
+        super().__init__(*arguments)
+        self._responses = 0  # of a decoupled model, so far
+        self._since_ns = self.arrived_ns  # when the last of them was there
 
     @property
     def is_abandoned(self) -> bool:
@@ -172,16 +181,39 @@ class StreamedInference(InferenceCall):
         # Sending never waits: a run is shared, and a slow reader must not hold up the others. What
         # lies unread is no more than the run has made, and bounds what is read of the stream.
         for row in range(len(outputs[0]) if outputs else 0):
-            self._send([output[row : row + 1] for output in outputs], is_final=False)
+            there_ns = perf_counter_ns()
+            written = self._write([output[row : row + 1] for output in outputs], is_final=False)
+            self._count(Outcome.SUCCESS, there_ns)
+            self._reply.respond(written, is_final=False)
         if is_final:
+            self._count(Outcome.EMPTY, perf_counter_ns())
             self._send_end()
 
+    def refuse(self, error: Exception) -> None:
+        if self.model.is_decoupled and not self._reply.is_answered:
+            has_gone = isinstance(error, Cancelled)
+            self._count(Outcome.CANCEL if has_gone else Outcome.FAIL, perf_counter_ns())
+        super().refuse(error)
+
+    def _count(self, outcome: Outcome, there_ns: int) -> None:
+        """One answer of several, before it leaves."""
+        self.model.scheduler.statistics.responded(
+            self._responses,
+            outcome,
+            infer_ns=there_ns - self._since_ns,
+            output_ns=perf_counter_ns() - there_ns,
+        )
+        self._responses += 1
+        self._since_ns = there_ns
+
     def _send(self, outputs: Sequence[Array], *, is_final: bool) -> None:
+        self._reply.respond(self._write(outputs, is_final=is_final), is_final=is_final)
+
+    def _write(self, outputs: Sequence[Array], *, is_final: bool) -> bytes:
         parameters = {FINAL_RESPONSE: is_final}
-        written = self.model.responses.write(
+        return self.model.responses.write(
             self.id, self._asked, outputs, parameters=parameters, caller=self._reply
         )
-        self._reply.respond(written, is_final=is_final)
 
     def _send_end(self) -> None:
         """The end of a decoupled answer: a message of its own for those who asked for it."""

@@ -49,13 +49,14 @@ class CachingScheduler(Generic[R]):
             if outputs is None:
                 missed.append(_Missed(request, key, self._cache, self.statistics, found - started))
                 continue
+            waited_ns = started - request.arrived_ns
+            self.statistics.cache_hit(waited_ns, found - started)
             try:
                 request.answer(outputs)
             except Exception as error:  # one answer that cannot be sent costs nobody else theirs
+                self.statistics.withdrawn(waited_ns)
                 self.statistics.failed(Failure.BACKEND, perf_counter_ns() - request.arrived_ns)
                 request.refuse(error)
-            else:
-                self.statistics.cache_hit(started - request.arrived_ns, found - started)
         if missed:
             self._scheduler.submit(missed)
 
@@ -103,12 +104,13 @@ class _Missed:
         return getattr(self._request, "trace", None)
 
     def answer(self, outputs: Sequence[Array], *, is_final: bool = True) -> None:
-        self._request.answer(outputs, is_final=is_final)
+        # Kept first: who has an answer and asks again finds it.
         started = perf_counter_ns()
         if self._key is not None and is_final:
             self._cache.put(self._key, outputs)
         self._key = None  # an answer in several parts is not kept
         self._statistics.cache_miss(self._looked_ns + perf_counter_ns() - started)
+        self._request.answer(outputs, is_final=is_final)
 
     def refuse(self, error: Exception) -> None:
         self._request.refuse(error)

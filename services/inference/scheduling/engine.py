@@ -195,11 +195,13 @@ class Engine(Generic[R]):
             return perf_counter_ns() - started
         if self._tracing.is_on:
             self._tracing.computed(batch, started, merged, inferred)
-        answered = self._answer(batch, outputs)
-        done = perf_counter_ns()
-        compute_ns = (merged - started, inferred - merged, done - inferred)
+        compute_ns = (merged - started, inferred - merged)
         waited_ns = sum(started - r.arrived_ns for r in batch)
-        self.statistics.executed(answered, rows, waited_ns, compute_ns, self._pieces(rows))
+        pieces = self._pieces(rows)
+        self.statistics.executed(len(batch), rows, waited_ns, compute_ns, pieces)
+        answered = self._answer(batch, outputs, started, compute_ns)
+        done = perf_counter_ns()
+        self.statistics.handed_out(answered, rows, done - inferred, pieces)
         if _log.is_enabled_for(logging.DEBUG):  # asked once a batch: even asking costs
             self._log_each(batch, rows, done)
         return done - started
@@ -224,8 +226,10 @@ class Engine(Generic[R]):
         limit = self._max_rows
         return -(-rows // limit) if 0 < limit < rows else 1
 
-    def _answer(self, batch: Sequence[R], outputs: list[Array]) -> int:
-        """How many of the requests got their answer."""
+    def _answer(
+        self, batch: Sequence[R], outputs: list[Array], started_ns: int, compute_ns: tuple[int, int]
+    ) -> int:
+        """How many of the requests of a run, which are counted, got their answer."""
         answered = 0
         parts = split(outputs, batch) if len(batch) > 1 else (outputs,)
         for request, part in zip(batch, parts, strict=True):
@@ -234,6 +238,7 @@ class Engine(Generic[R]):
                 answered += 1
             except Exception as error:
                 # One answer that cannot be sent must not cost the others theirs.
+                self.statistics.withdrawn(started_ns - request.arrived_ns, compute_ns)
                 has_gone = isinstance(error, Cancelled)
                 self._refuse(request, error, Failure.CANCELED if has_gone else Failure.BACKEND)
         return answered

@@ -54,7 +54,7 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     FAIL = "fail"
-    EMPTY = "empty_response"  # it ended the answers and added none
+    EMPTY = "empty_response"  # it ended the answers and added none, sent or not
     CANCEL = "cancel"
 
 
@@ -77,6 +77,7 @@ class Counts:
 
     Attributes:
         successes: requests that were answered, `cache_hits` among them.
+        computed: those of them that took runs of the model.
         failures: requests that were refused, by reason.
         failed_ns: from their arrival to their refusal, in all.
         rows: inferred; those of answers from the cache are not counted.
@@ -93,6 +94,7 @@ class Counts:
     """
 
     successes: int = 0
+    computed: int = 0
     failures: dict[Failure, int] = field(default_factory=dict)
     failed_ns: int = 0
     rows: int = 0
@@ -114,7 +116,11 @@ class Counts:
 
 
 class Statistics:
-    """Thread-safe counts, touched once per batch and not once per request."""
+    """Thread-safe counts, touched per batch and not per request.
+
+    A request is counted before it is answered, so that who has an answer finds it counted; one
+    that then cannot be sent is `withdrawn`.
+    """
 
     def __init__(self) -> None:
         self._counts = Counts()
@@ -125,31 +131,31 @@ class Statistics:
         requests: int,
         rows: int,
         queue_ns: int,
-        compute_ns: tuple[int, int, int],
+        compute_ns: tuple[int, int],
         runs: int = 1,
     ) -> None:
-        """Count a run, or the runs of one long request.
+        """Count a run, or the runs of one long request; `handed_out` follows.
 
         Args:
-            requests: how many it answered.
-            rows: how many rows they had in all.
+            requests: how many it answers.
+            rows: how many rows they have in all.
             queue_ns: what they waited, in all.
-            compute_ns: input, inference and output time of the run. Every request of a batch
-                lives through all of it, so it counts once for each, as in Triton.
+            compute_ns: input and inference time of the run. Every request of a batch lives
+                through all of it, so it counts once for each, as in Triton.
             runs: more than one for a request in pieces.
         """
-        size = rows if runs == 1 else -(-rows // runs)
-        input_ns, infer_ns, output_ns = compute_ns
+        size = _size(rows, runs)
+        input_ns, infer_ns = compute_ns
         now = time_ns()
         with self._lock:
             counts = self._counts
             counts.successes += requests
+            counts.computed += requests
             counts.rows += rows
             counts.executions += runs
             counts.queue_ns += queue_ns
             counts.input_ns += requests * input_ns
             counts.infer_ns += requests * infer_ns
-            counts.output_ns += requests * output_ns
             counts.last_inference_ns = now
             batch = counts.batches.get(size)
             if batch is None:
@@ -157,13 +163,43 @@ class Statistics:
             batch.runs += runs
             batch.input_ns += input_ns
             batch.infer_ns += infer_ns
-            batch.output_ns += output_ns
+
+    def handed_out(self, requests: int, rows: int, output_ns: int, runs: int = 1) -> None:
+        """Count what it took to answer the requests of a run that `executed` has counted.
+
+        Args:
+            requests: how many were answered.
+            rows: as `executed` was told.
+            output_ns: from the end of the run until all had their answers.
+            runs: as `executed` was told.
+        """
+        with self._lock:
+            counts = self._counts
+            counts.output_ns += requests * output_ns
+            counts.batches[_size(rows, runs)].output_ns += output_ns
+
+    def withdrawn(self, queue_ns: int, compute_ns: tuple[int, int] | None = None) -> None:
+        """A request was counted as answered, and could not be told; `failed` counts it instead.
+
+        Args:
+            queue_ns: what it had waited.
+            compute_ns: of its run, as `executed` was told; None: there was none.
+        """
+        input_ns, infer_ns = compute_ns or (0, 0)
+        with self._lock:
+            counts = self._counts
+            counts.successes -= 1
+            counts.computed -= compute_ns is not None
+            counts.queue_ns -= queue_ns
+            counts.input_ns -= input_ns
+            counts.infer_ns -= infer_ns
 
     def answered(self, queue_ns: int, infer_ns: int) -> None:
-        """Count a request that many runs have answered, each of which was counted by itself."""
+        """Count a request that many runs answer, each of which was counted by itself."""
         with self._lock:
             counts = self._counts
             counts.successes += 1
+            counts.computed += 1
             counts.queue_ns += queue_ns
             counts.infer_ns += infer_ns
             counts.last_inference_ns = time_ns()
@@ -176,7 +212,7 @@ class Statistics:
             counts.failed_ns += ns
 
     def cache_hit(self, queue_ns: int, lookup_ns: int) -> None:
-        """Count a request that was answered without a run."""
+        """Count a request that is answered without a run."""
         with self._lock:
             counts = self._counts
             counts.successes += 1
@@ -195,8 +231,8 @@ class Statistics:
         Args:
             number: which of its request's answers it was, from 0.
             outcome: what became of it.
-            infer_ns: from the request's start, or the answer before, until its values were there.
-            output_ns: from then until it was sent.
+            infer_ns: from the request's arrival, or the answer before, until its values were there.
+            output_ns: from then until it was written.
         """
         with self._lock:
             counts = self._counts.responses.setdefault(number, ResponseCounts())
@@ -220,7 +256,6 @@ class Statistics:
 
 def to_message(name: str, version: str, counts: Counts) -> pb.ModelStatistics:
     """What ModelStatistics says about a version."""
-    computed = counts.successes - counts.cache_hits.count
     message = pb.ModelStatistics(
         name=name,
         version=version,
@@ -231,9 +266,9 @@ def to_message(name: str, version: str, counts: Counts) -> pb.ModelStatistics:
             success=_duration(counts.successes, counts.request_ns),
             fail=_duration(sum(counts.failures.values()), counts.failed_ns),
             queue=_duration(counts.successes, counts.queue_ns),
-            compute_input=_duration(computed, counts.input_ns),
-            compute_infer=_duration(computed, counts.infer_ns),
-            compute_output=_duration(computed, counts.output_ns),
+            compute_input=_duration(counts.computed, counts.input_ns),
+            compute_infer=_duration(counts.computed, counts.infer_ns),
+            compute_output=_duration(counts.computed, counts.output_ns),
             cache_hit=_spent(counts.cache_hits),
             cache_miss=_spent(counts.cache_misses),
         ),
@@ -254,6 +289,10 @@ def to_message(name: str, version: str, counts: Counts) -> pb.ModelStatistics:
             )
         )
     return message
+
+
+def _size(rows: int, runs: int) -> int:
+    return rows if runs == 1 else -(-rows // runs)
 
 
 def _duration(count: int, ns: int) -> pb.StatisticDuration:

@@ -172,6 +172,13 @@ def test_a_decoupled_model_answers_row_by_row(world, decoupled, wants_empty):
         assert answers[-1].parameters[FINAL].bool_param
         assert not answers[-1].outputs
     assert {a.id for a in answers} == {"r"}
+    (statistics,) = decoupled.ModelStatistics(pb.ModelStatisticsRequest(name="count")).model_stats
+    assert statistics.inference_stats.success.count == 1
+    responses = statistics.response_stats
+    assert sorted(responses) == ["0", "1", "2", "3"]
+    assert [responses[number].success.count for number in "0123"] == [1, 1, 1, 0]
+    assert responses["3"].empty_response.count == 1
+    assert responses["0"].compute_infer.ns > 0
 
 
 def test_a_decoupled_model_is_not_for_unary_calls(world, decoupled):

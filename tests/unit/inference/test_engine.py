@@ -347,6 +347,28 @@ def test_a_failing_session_fails_everyone_once(inline_rows):
     engine.close()
 
 
+@pytest.mark.parametrize("inline_rows", [0, 64])
+def test_who_has_an_answer_finds_it_counted(inline_rows):
+    class Looking(Asked):
+        def answer(self, outputs, *, is_final=True):
+            self.found = engine.statistics.read()
+            super().answer(outputs)
+
+    engine = engine_of(Doubling(), inline_rows=inline_rows, max_rows=64)
+    requests = [Looking(rows=2), Looking(rows=3, breaks=True), Looking(rows=4)]
+    engine.submit(requests)
+    for request in requests:
+        request.check()
+        assert (request.found.executions, request.found.rows) == (1, 9)
+        assert request.found.successes >= 2
+    engine.close()
+    while not engine.is_drained:
+        time.sleep(0.001)
+    counts = engine.statistics.read()
+    assert (counts.successes, counts.computed, counts.failures) == (2, 2, {Failure.BACKEND: 1})
+    assert counts.output_ns > 0
+
+
 def test_a_hanging_run_holds_up_nobody_but_those_who_wait_for_it():
     session = Hanging()
     engine = engine_of(session, max_waiting=4)

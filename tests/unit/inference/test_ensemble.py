@@ -292,7 +292,22 @@ def test_an_answer_that_cannot_be_sent_is_a_failure(house):
     ensemble = house.ensemble(CHAIN)
     (request,) = submit(ensemble, Broken([1]))
     assert isinstance(request.result, RuntimeError)
-    assert ensemble.statistics.read().failures == {Failure.BACKEND: 1}
+    counts = ensemble.statistics.read()
+    assert (counts.successes, counts.failures) == (0, {Failure.BACKEND: 1})
+
+
+@pytest.mark.parametrize("inline_rows", [0, 64])
+def test_who_has_an_answer_finds_it_counted(house, inline_rows):
+    class Looking(Asked):
+        def answer(self, outputs, *, is_final=True):
+            self.found = ensemble.statistics.read().successes
+            super().answer(outputs)
+
+    add_chain(house, inline_rows=inline_rows)
+    ensemble = house.ensemble(CHAIN)
+    (request,) = submit(ensemble, Looking([1]))
+    assert request.done.wait(30)
+    assert request.found == 1
 
 
 @pytest.mark.parametrize("inline_rows", [0, 64])

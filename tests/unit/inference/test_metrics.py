@@ -32,7 +32,8 @@ def collected(statistics_of):
 
 def test_tritons_counters():
     def work(statistics):
-        statistics.executed(requests=2, rows=5, queue_ns=9_000, compute_ns=(1_000, 20_000, 3_000))
+        statistics.executed(requests=2, rows=5, queue_ns=9_000, compute_ns=(1_000, 20_000))
+        statistics.handed_out(requests=2, rows=5, output_ns=3_000)
         statistics.cache_miss(8_000)
         statistics.cache_hit(queue_ns=1_000, lookup_ns=6_000)
         statistics.failed(Failure.REJECTED)
@@ -60,8 +61,8 @@ def test_tritons_counters():
 def test_ours():
     def work(statistics):
         for rows in (1, 3, 4, 300):
-            statistics.executed(1, rows, 0, (0, 0, 0))
-        statistics.executed(1, 20, 0, (0, 0, 0), runs=3)
+            statistics.executed(1, rows, 0, (0, 0))
+        statistics.executed(1, 20, 0, (0, 0), runs=3)
 
     samples = collected(work)
     assert samples["wintergarden_queue_depth",] == 0

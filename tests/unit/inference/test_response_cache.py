@@ -65,6 +65,24 @@ def ask(scheduler, *requests):
     return requests
 
 
+def test_who_has_an_answer_finds_it_counted_and_kept():
+    class Looking(Asked):
+        def answer(self, outputs, *, is_final=True):
+            counts = scheduler.statistics.read()
+            self.found = (counts.successes, counts.cache_hits.count, counts.cache_misses.count)
+            super().answer(outputs)
+
+    cache = ResponseCache(10_000)
+    scheduler, _ = cached(cache)
+    (first,) = ask(scheduler, Looking(1.0))
+    (again,) = ask(scheduler, Looking(1.0))
+    assert (first.found, again.found) == ((1, 0, 1), (2, 1, 1))
+    (lost,) = ask(scheduler, Looking(1.0, breaks=True))
+    assert isinstance(lost.told[0], RuntimeError)
+    counts = scheduler.statistics.read()
+    assert (counts.successes, sum(counts.failures.values())) == (2, 1)
+
+
 def test_what_was_answered_is_not_run_again():
     scheduler, session = cached(ResponseCache(10_000))
     first, other = ask(scheduler, Asked(1.0), Asked(2.0))

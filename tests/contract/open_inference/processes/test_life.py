@@ -92,7 +92,13 @@ def test_what_cannot_be_loaded_is_served_by_none(world: Any, serve: Any) -> None
     world.publish("m", SCALED % 1)
     service = serve()
     world.publish("m", SCALED % 2, golden_shift=0.5)
-    world.eventually(lambda: service.clients[0].index().get(("m", "2"), ("",))[0] == "UNAVAILABLE")
+    # Each process finds out for itself.
+    world.eventually(
+        lambda: all(
+            states.get(("m", "2"), ("",))[0] == "UNAVAILABLE"
+            for states in service.everybody(lambda c: c.index())
+        )
+    )
     for states in service.everybody(lambda c: c.index()):
         assert states["m", "1"] == ("READY", "")
         assert states["m", "2"][0] == "UNAVAILABLE"
