@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from wintergarden.errors import Overloaded
 from wintergarden.service.testing import UNLIMITED, details_of, running
 from wintergarden.service.transport import Call, Route, ServerOptions
 
@@ -78,6 +79,34 @@ def test_beyond_the_bounds_calls_are_refused_at_once_and_others_kept(
         gate.open()
         assert [f.result() for f in held] == [bytes(1000)] * 8
         assert method(bytes(1000), timeout=5) == bytes(1000)
+
+
+def test_what_a_route_refuses_is_never_handled(transport: Any) -> None:
+    handled, full = [], Overloaded("no place", retry_after_s=2)
+
+    def handler(call: Call) -> None:
+        handled.append(call.payload)
+        call.respond(call.payload)
+
+    route = Route(
+        "/t.T/Call",
+        handler,
+        is_inline=True,
+        refusal=lambda payload: full if payload.startswith(b"x") else None,
+    )
+    with running([route], ServerOptions(transport=transport, linger_s=0.01)) as (server, channel):
+        method = channel.unary_unary("/t.T/Call")
+        assert method(b"a", timeout=5) == b"a"
+        with pytest.raises(grpc.RpcError) as caught:
+            method(b"x", timeout=5)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert caught.value.details() == "no place"
+        details = details_of(caught.value)
+        assert details["ErrorInfo"].reason == "OVERLOADED"
+        assert details["RetryInfo"].retry_delay.ToSeconds() == 2
+        assert method(b"b", timeout=5) == b"b"
+        assert sum(a.refused["RESOURCE_EXHAUSTED"] for a in server.admissions) == 1
+    assert handled == [b"a", b"b"]
 
 
 def test_room_is_made_by_cancelled_calls(transport: Any) -> None:

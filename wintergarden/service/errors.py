@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import grpc
 import structlog
@@ -75,14 +76,23 @@ def status_of(error: BaseException, method: str = "") -> Status:
     if isinstance(error, errors.WintergardenError):
         code = next((STATUS[c] for c in type(error).__mro__ if c in STATUS), None)
         if code is not None:
-            message = _clip(error.message)
-            return Status(code, message, ((DETAILS_KEY, _details(code, message, error)),))
+            field = error.field if isinstance(error, errors.InvalidArgument) else ""
+            wait_s = error.retry_after_s if isinstance(error, errors.Overloaded) else None
+            return _status(code, error.message, error.reason, field, wait_s)
     trace = secrets.token_hex(8)
     _log.error("internal error", trace=trace, method=method, exc_info=error)
-    fault = errors.WintergardenError(f"internal error (trace {trace})")
-    code = grpc.StatusCode.INTERNAL
-    details = _details(code, fault.message, fault, reason="INTERNAL", metadata={"trace": trace})
-    return Status(code, fault.message, ((DETAILS_KEY, details),))
+    message, code = f"internal error (trace {trace})", grpc.StatusCode.INTERNAL
+    details = _details(code, message, reason="INTERNAL", metadata={"trace": trace})
+    return Status(code, message, ((DETAILS_KEY, details),))
+
+
+@lru_cache(256)  # what overload is answered with is the same each time, and must cost little
+def _status(
+    code: grpc.StatusCode, message: str, reason: str, field: str, retry_after_s: float | None
+) -> Status:
+    message = _clip(message)
+    details = _details(code, message, reason=reason, field=field, retry_after_s=retry_after_s)
+    return Status(code, message, ((DETAILS_KEY, details),))
 
 
 def _clip(message: str) -> str:
@@ -101,23 +111,19 @@ def _clip(message: str) -> str:
 def _details(
     code: grpc.StatusCode,
     message: str,
-    error: errors.WintergardenError,
-    reason: str = "",
+    *,
+    reason: str,
+    field: str = "",
+    retry_after_s: float | None = None,
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    details = [
-        error_details_pb2.ErrorInfo(
-            reason=reason or error.reason, domain=DOMAIN, metadata=metadata or {}
-        )
-    ]
-    if isinstance(error, errors.InvalidArgument) and error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=message
-        )
+    details = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata or {})]
+    if field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.Overloaded):
+    if retry_after_s is not None:
         delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        delay.FromNanoseconds(int(retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     status = status_pb2.Status(code=code.value[0], message=message)
     for detail in details:

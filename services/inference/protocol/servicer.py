@@ -18,10 +18,11 @@ from services.inference.protocol.request_parameters import read_sequence
 from services.inference.protocol.shared_memory import Regions
 from services.inference.protocol.streaming import Stream, StreamedInference, StreamedRequest
 from services.inference.repository.repository import Model, Repository
+from services.inference.scheduling.engine import Engine
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.statistics import Failure
 from services.inference.tracing.sampling import Tracing
-from wintergarden.errors import InvalidArgument, Unsupported, WintergardenError
+from wintergarden.errors import InvalidArgument, Overloaded, Unsupported, WintergardenError
 from wintergarden.service.transport import (
     BidirectionalCall,
     Call,
@@ -53,9 +54,24 @@ class Servicer:
 
     def routes(self) -> list[Route]:
         return [
-            Route(INFER.path, self.infer_one, is_inline=True, batch_handler=self.infer),
+            Route(
+                INFER.path,
+                self.infer_one,
+                is_inline=True,
+                batch_handler=self.infer,
+                refusal=self.refusal,
+            ),
             bidirectional(SERVICE, "ModelStreamInfer", self.stream),
         ]
+
+    def refusal(self, payload: bytes) -> Overloaded | None:
+        """What is certain to be refused, as far as can be told without reading much."""
+        known = self._known.find(payload)
+        model = None if known is None else self._repository.ready(known[0].name, known[0].version)
+        # What has other schedulers may be answered from elsewhere, or waits in other queues.
+        if model is None or not isinstance(model.scheduler, Engine):
+            return None
+        return model.scheduler.turn_away()
 
     def infer(self, calls: Sequence[Call]) -> None:
         """ModelInfer, for all calls that arrived together."""

@@ -198,6 +198,10 @@ class Repository:
                     other.end(sequence.id)
         return model
 
+    def ready(self, name: str, version: str = "") -> Model | None:
+        """The one version that would answer such a request; None where that is yet to be found."""
+        return self._ready.get((name, version))
+
     def shadow(self, name: str) -> Model | None:
         """The version that is sent a copy of the requests that name none."""
         return self._tables.shadows.get(name)

@@ -125,6 +125,13 @@ class Backlog(Generic[R]):
             self._changed.notify()
         return refused
 
+    def overflow(self) -> Overloaded | None:
+        """What `put` would tell any request now, without the lock; None where it has to look."""
+        if self._is_closed or len(self) < self._plan.max_waiting:
+            return None
+        has_searched = perf_counter_ns() - self._searched_ns < _SEARCH_NS
+        return self._full if has_searched else None
+
     def wait(self) -> bool:
         """Wait until something may be taken; false once it is closed and nothing is left."""
         with self._changed:

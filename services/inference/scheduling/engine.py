@@ -20,7 +20,13 @@ from services.inference.scheduling.plan import Plan
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.scheduling.statistics import Failure, Statistics
-from wintergarden.errors import Cancelled, DeadlineExceeded, InvalidArgument, InvalidTensor
+from wintergarden.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidArgument,
+    InvalidTensor,
+    Overloaded,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -83,6 +89,19 @@ class Engine(Generic[R]):
     def is_drained(self) -> bool:
         """Closed, and every request that was queued has its answer."""
         return self._backlog.is_closed and not any(t.is_alive() for t in self._threads)
+
+    def turn_away(self) -> Overloaded | None:
+        """Refuse a request that is not even looked at; None where it may find a place.
+
+        Returns:
+            Why, for whoever comes now; it is counted.
+        """
+        if self._inline.rows or self.plan.oversized == "refuse":
+            return None  # some need no place, or are told something else
+        error = self._backlog.overflow()
+        if error is not None:
+            self.statistics.failed(Failure.REJECTED)
+        return error
 
     def submit(self, requests: Sequence[R]) -> None:
         """Answer requests: at once where runs are short, else from a thread of the engine."""

@@ -369,6 +369,52 @@ def test_who_has_an_answer_finds_it_counted(inline_rows):
     assert counts.output_ns > 0
 
 
+def test_while_the_queue_is_full_requests_are_turned_away_unseen():
+    session = Hanging()
+    engine = engine_of(session, max_waiting=2)
+    assert engine.turn_away() is None
+    stuck, *waiting = [Asked() for _ in range(3)]
+    engine.submit([stuck])
+    assert session.is_running.wait(30)
+    engine.submit(waiting)
+    # The queue is first searched for those that have left, which only a request does.
+    assert engine.turn_away() is None
+    refused = Asked()
+    engine.submit([refused])
+    told = engine.turn_away()
+    assert told is refused.told[0]
+    assert isinstance(told, Overloaded)
+    assert engine.statistics.read().failures == {Failure.REJECTED: 2}
+    waiting[0].is_abandoned = True
+    time.sleep(0.02)
+    assert engine.turn_away() is None
+    let_in = Asked()
+    engine.submit([let_in])
+    session.go_on.set()
+    for request in (stuck, *waiting, let_in):
+        request.check()
+    assert engine.turn_away() is None
+    engine.close()
+    assert engine.turn_away() is None
+
+
+@pytest.mark.parametrize("plan", [{"inline_rows": 1}, {"oversized": "refuse"}])
+def test_nobody_is_turned_away_who_might_be_told_something_else(plan):
+    session = Hanging()
+    engine = engine_of(session, max_waiting=1, max_rows=4, **plan)
+    stuck, waiting, refused = (Asked(rows=2) for _ in range(3))
+    engine.submit([stuck])
+    assert session.is_running.wait(30)
+    engine.submit([waiting])
+    engine.submit([refused])
+    assert isinstance(refused.told[0], Overloaded)
+    assert engine.turn_away() is None
+    session.go_on.set()
+    for request in (stuck, waiting):
+        request.check()
+    engine.close()
+
+
 def test_a_hanging_run_holds_up_nobody_but_those_who_wait_for_it():
     session = Hanging()
     engine = engine_of(session, max_waiting=4)

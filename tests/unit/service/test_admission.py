@@ -5,10 +5,14 @@ import pytest
 from wintergarden.service.transport.admission import Admission
 from wintergarden.service.transport.native_call import NativeCall
 from wintergarden.service.transport.options import ServerOptions
+from wintergarden.service.transport.route import Route
+
+CALL = Route("/t.T/Call", lambda call: None)
+STREAM = Route("/t.T/Stream", lambda call: None, streams=True)
 
 
 def admit(admission: Admission, call_id: int, size: int) -> bool:
-    if admission.refusal(size, streams=False) is not None:
+    if admission.refusal(CALL, bytes(size)) is not None:
         return False
     NativeCall(None, admission.calls, call_id, "/t.T/Call", bytes(size), (), "", None)  # type: ignore[arg-type]
     return True
@@ -32,6 +36,6 @@ def test_bounds_must_fit_one_request() -> None:
 def test_draining_refuses_everything() -> None:
     admission = Admission(ServerOptions(), [])
     admission.is_draining = True
-    refusal = admission.refusal(0, streams=True)
+    refusal = admission.refusal(STREAM)
     assert refusal is not None
     assert refusal.code.name == "UNAVAILABLE"

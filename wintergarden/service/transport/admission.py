@@ -55,26 +55,35 @@ class Admission:
         )
         self._too_many_streams = _overloaded(f"{options.max_streams} streams are open already")
 
-    def refusal(self, size: int, streams: bool) -> Status | None:
-        """Why a call with `size` request bytes is not taken on; None when it is.
+    def refusal(self, route: Route, payload: bytes = b"") -> Status | None:
+        """Why a call is not taken on; None when it is.
+
+        Args:
+            route: of its method.
+            payload: its request; of what streams requests, none.
 
         The caller adds the call to `calls` or `streams`.
         """
-        status = self._refusal(size, streams)
+        if route.is_vital:
+            return None
+        status = self._refusal(route, payload)
         if status is not None:
             self.refused[status.code.name] += 1
         return status
 
-    def _refusal(self, size: int, streams: bool) -> Status | None:
+    def _refusal(self, route: Route, payload: bytes) -> Status | None:
         if self.is_draining:
             return DRAINING
+        size = len(payload)
         if size > self._max_request_bytes:
             message = f"the request has {size} bytes; {self._max_request_bytes} are allowed"
             return status_of(TooLarge(message))
-        if streams:
+        if route.streams:
             return self._too_many_streams if len(self.streams) >= self._max_streams else None
         if len(self.calls) >= self._max_calls:
             return self._too_many
+        if route.refusal is not None and (error := route.refusal(payload)) is not None:
+            return status_of(error, route.path)
         if self._bytes + size > self._max_bytes:
             self._bytes = sum(len(call.payload) for call in self.calls.copy().values())
             if self._bytes + size > self._max_bytes:

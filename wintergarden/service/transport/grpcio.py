@@ -21,10 +21,12 @@ import grpc.aio
 from wintergarden.service.errors import Status
 from wintergarden.service.health import Health
 from wintergarden.service.transport.admission import Admission
+from wintergarden.service.transport.call import Call
 from wintergarden.service.transport.dispatch import Dispatcher, guarded
 from wintergarden.service.transport.drain import drain
 from wintergarden.service.transport.grpcio_call import Answer, GrpcioCall
 from wintergarden.service.transport.grpcio_stream import GrpcioBidirectionalCall
+from wintergarden.service.transport.loop_queue import LoopQueue
 from wintergarden.service.transport.options import ServerOptions
 from wintergarden.service.transport.reflection import reflection_handlers
 from wintergarden.service.transport.route import Route
@@ -50,6 +52,8 @@ class GrpcioServer(Server):
         self._stop_lock = threading.Lock()
         self._stopped = threading.Event()
         self._loop = asyncio.new_event_loop()
+        self._loop_queue = LoopQueue(self._loop)
+        self._arrived: list[Call] = []  # for inline handlers
         self._thread = threading.Thread(target=self._run_loop, name="grpcio", daemon=True)
         self._thread.start()
         self._wanted = list(addresses)
@@ -149,10 +153,10 @@ class GrpcioServer(Server):
 
     async def _accept(self, route: Route, payload: bytes, context: Any) -> GrpcioCall:
         admission = self._admission
-        if not route.is_vital and (refusal := admission.refusal(len(payload), route.streams)):
+        if refusal := admission.refusal(route, payload):
             await _abort(context, refusal)
         call = GrpcioCall(
-            self._loop,
+            self._loop_queue,
             context,
             admission.streams if route.streams else admission.calls,
             next(self._ids),
@@ -166,17 +170,24 @@ class GrpcioServer(Server):
         if route.is_vital:
             guarded(route.handler, call)
         elif route.is_inline:
-            self._dispatcher.submit_inline([call])
+            if not self._arrived:
+                self._loop.call_soon(self._hand_over)
+            self._arrived.append(call)
         else:
             self._dispatcher.submit(route, call)
         return call
 
+    def _hand_over(self) -> None:
+        """What has arrived in one turn of the loop goes together: it wakes a thread."""
+        arrived, self._arrived = self._arrived, []
+        self._dispatcher.submit_inline(arrived)
+
     async def _accept_bidirectional(self, route: Route, context: Any) -> GrpcioBidirectionalCall:
         admission = self._admission
-        if refusal := admission.refusal(0, streams=True):
+        if refusal := admission.refusal(route):
             await _abort(context, refusal)
         call = GrpcioBidirectionalCall(
-            self._loop,
+            self._loop_queue,
             context,
             admission.streams,
             next(self._ids),

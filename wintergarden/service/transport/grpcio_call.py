@@ -9,6 +9,7 @@ from typing import Any
 from wintergarden.errors import Cancelled
 from wintergarden.service.errors import Metadata, Status
 from wintergarden.service.transport.call import Call
+from wintergarden.service.transport.loop_queue import LoopQueue
 from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 
 
@@ -23,11 +24,11 @@ class Answer:
 
 
 class GrpcioCall(OpenCall, Call):
-    __slots__ = ("_context", "_loop", "answer")
+    __slots__ = ("_context", "_loop_queue", "answer")
 
     def __init__(  # noqa: PLR0917  keywords cost time, once per call
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop_queue: LoopQueue,
         context: Any,
         open_calls: OpenCalls,
         call_id: int,
@@ -37,9 +38,9 @@ class GrpcioCall(OpenCall, Call):
         peer: str,
         deadline: float | None,
     ) -> None:
-        self._loop = loop
+        self._loop_queue = loop_queue
         self._context = context
-        self.answer: asyncio.Future[Answer] = loop.create_future()
+        self.answer: asyncio.Future[Answer] = loop_queue.loop.create_future()
         OpenCall.__init__(self, open_calls, call_id, method, payload, metadata, peer, deadline)
 
     def respond(self, payload: bytes, trailing_metadata: Metadata = ()) -> None:
@@ -50,7 +51,7 @@ class GrpcioCall(OpenCall, Call):
         if self._is_gone:
             raise Cancelled("the client has gone")
         try:
-            asyncio.run_coroutine_threadsafe(self._write(payload), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._write(payload), self._loop_queue.loop).result()
         except Exception as error:  # which one depends on when grpcio noticed
             raise Cancelled("the client has gone") from error
 
@@ -68,10 +69,7 @@ class GrpcioCall(OpenCall, Call):
         await self._context.write(payload)
 
     def _settle(self, answer: Answer) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._set, answer)
-        except RuntimeError:  # the loop is closed: the server stopped without waiting for us
-            return
+        self._loop_queue.put(self._set, answer)
 
     def _set(self, answer: Answer) -> None:
         if not self.answer.done():

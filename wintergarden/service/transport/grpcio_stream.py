@@ -23,6 +23,7 @@ from wintergarden.service.errors import Metadata, Status, StatusError
 from wintergarden.service.transport.admission import DRAINING
 from wintergarden.service.transport.call import BidirectionalCall
 from wintergarden.service.transport.grpcio_call import Answer
+from wintergarden.service.transport.loop_queue import LoopQueue
 from wintergarden.service.transport.open_call import OpenCall, OpenCalls
 from wintergarden.service.transport.options import ServerOptions
 
@@ -35,7 +36,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
 
     def __init__(  # noqa: PLR0917  as the other calls
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop_queue: LoopQueue,
         context: Any,
         open_calls: OpenCalls,
         call_id: int,
@@ -45,7 +46,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
         deadline: float | None,
         options: ServerOptions,
     ) -> None:
-        self._loop = loop
+        self._loop_queue = loop_queue
         self._context = context
         self._max_messages = options.max_unsent_messages
         self._max_bytes = options.max_unsent_bytes
@@ -79,7 +80,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
             self._taken += 1
             self._taken_bytes += len(message)
             if self._is_reader_paused and self._read - self._taken <= _READ_AHEAD // 2:
-                self._call_soon(self._resume.set)
+                self._loop_queue.put(self._resume.set)
             yield message
 
     def send(self, payload: bytes) -> None:
@@ -146,13 +147,7 @@ class GrpcioBidirectionalCall(OpenCall, BidirectionalCall):
     def _wake_writer(self) -> None:
         if not self._is_awake:
             self._is_awake = True
-            self._call_soon(self._wake.set)
-
-    def _call_soon(self, callback: Any) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:  # the loop is closed: the server stopped without waiting for us
-            return
+            self._loop_queue.put(self._wake.set)
 
     async def read_messages(self) -> None:
         """Move the client's messages to the handler until its last; runs on the loop."""

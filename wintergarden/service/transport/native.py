@@ -193,7 +193,7 @@ class _Listener:
         _, call_id, method_id, payload, _, (metadata, peer, time_remaining_s) = event
         route = self._routes[method_id]
         admission = self.admission
-        if not route.is_vital and (refusal := admission.refusal(len(payload), route.streams)):
+        if refusal := admission.refusal(route, payload):
             self._front.fail(
                 call_id, refusal.code.value[0], refusal.message, refusal.trailing_metadata
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from wintergarden.errors import InvalidArgument
+from wintergarden.errors import InvalidArgument, Overloaded
 from wintergarden.service.transport.call import BidirectionalCall, Call
 from wintergarden.wire.pool import Method, methods
 
@@ -32,6 +32,9 @@ class Route:
         batch_handler: for inline routes: calls that were waiting together are handed over
             together, in order of arrival, in place of one `handler` call each.
             What it raises is answered to each call of the batch that has no answer yet.
+        refusal: asked of each request before it is taken on, on the thread of the transport, so
+            that it must be quick and never wait: why it is refused, None for all others. What
+            is certain to be refused costs a fraction when it gets no further.
         is_endless: a stream that ends only when its subject does. A draining server tells it
             UNAVAILABLE at once; others have the whole grace to finish.
         is_vital: answered where it arrives, whatever the load and even while draining; for
@@ -45,6 +48,7 @@ class Route:
     streams: bool = False
     is_inline: bool = False
     batch_handler: BatchHandler | None = None
+    refusal: Callable[[bytes], Overloaded | None] | None = None
     is_endless: bool = False
     is_vital: bool = False
     is_bidirectional: bool = False
