@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from onnx import numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
 from wintergarden.store import ModelStore, open_store
+from wintergarden.wire import open_inference_pb2 as pb
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -257,6 +259,32 @@ class Place:
         load = Load({"targets": [s.address for s in servers], "model": model, **plan})
         self._stack.callback(load.kill)
         return load
+
+    def crowd(self, server: Server, *, rate: float) -> Callable[[], object]:
+        """Requests at a rate whose answers nobody looks at, by h2load, until it is told to leave.
+
+        It takes a tenth of the processor time of a client that does: beside a server on the same
+        machine, what it needs is missing there.
+        """
+        request = pb.ModelInferRequest(model_name="m")
+        request.inputs.add(name="x", datatype="FP32", shape=(1, 4))
+        request.raw_input_contents.append(bytes(16))
+        message = request.SerializeToString()
+        body = self.folder / "body"
+        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)  # a message of gRPC
+        connections = 4
+        each = ["-c", connections, "--rps", max(1, round(rate / connections)), "-m", 100]
+        headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        url = f"http://{server.address}/inference.GRPCInferenceService/ModelInfer"
+        command = ["h2load", "-D", 3600, "-d", body, *each, *headers, url]
+        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+
+        def leave() -> None:
+            process.kill()
+            process.wait()
+
+        self._stack.callback(leave)
+        return leave
 
     @staticmethod
     def eventually(is_so: Callable[[], object], seconds: float = 60, every_s: float = 0.02) -> None:

@@ -1,5 +1,6 @@
 """More requests than can be answered: the rest is refused at once, and nothing is done in vain."""
 
+import shutil
 import time
 
 import pytest
@@ -23,15 +24,25 @@ def test_three_times_the_capacity_costs_a_tenth_of_it_at_most(place, sizes, tran
 
     before = saturated()
     before_mb = server.rss_mb()
-    load = place.load(server, rate=size.times_capacity * before, seconds=size.seconds)
+    rate, leave = size.times_capacity * before, None
+    if shutil.which("h2load"):
+        # Most comes from who costs little and does not look.
+        leave = place.crowd(server, rate=rate - before / 2)
+        rate = before / 2
+    load = place.load(server, rate=rate, seconds=size.seconds)
+    time.sleep(size.seconds / 15)  # the client has begun
     peak_mb = 0.0
+    answered, started = server.answers("m"), time.perf_counter()
     while load.is_running:
         peak_mb = max(peak_mb, server.rss_mb())
         time.sleep(0.1)
+    answered, seconds = server.answers("m") - answered, time.perf_counter() - started
     seen = load.seen()
+    if leave is not None:
+        leave()
     # A machine that others share is not as fast all the time: the capacity on both sides of it.
     capacities = before, saturated()
-    goodput = seen.answered / seen.seconds / (sum(capacities) / 2)
+    goodput = answered / seconds / (sum(capacities) / 2)
     place.report(
         transport=transport,
         capacities=capacities,

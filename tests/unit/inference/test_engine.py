@@ -469,11 +469,13 @@ def test_a_model_that_becomes_slow_leaves_the_callers_thread_and_may_come_back()
     threads.clear()
     ask()
     assert threads.isdisjoint({threading.current_thread()})
-    for _ in range(100):
+    # A machine with other work makes a run long now and then, and the proof begins anew.
+    for number in range(10_000):
+        threads.clear()
         ask()
-    threads.clear()
-    ask()
-    assert threads == {threading.current_thread()}
+        if threads == {threading.current_thread()}:
+            break
+    assert 50 < number < 9_999
     engine.close()
 
 

@@ -56,7 +56,8 @@ def test_what_opens_and_ends_is_accepted(check, graph):
     ("graph", "reason"),
     [
         (BOMB, "it takes more than .* bytes of memory"),
-        (ENDLESS, "it takes more than 1 s of a processor"),
+        # Twice that by the clock comes first where the machine has other work.
+        (ENDLESS, "it takes more than (1 s of a processor|2 s)"),
         (FOREIGN, "evil"),
     ],
     ids=["bomb", "endless", "custom operator"],
