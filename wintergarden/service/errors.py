@@ -76,9 +76,12 @@ def status_of(error: BaseException, method: str = "") -> Status:
     if isinstance(error, errors.WintergardenError):
         code = next((STATUS[c] for c in type(error).__mro__ if c in STATUS), None)
         if code is not None:
+            if isinstance(error, errors.Overloaded):
+                return _overloaded(code, error.message, error.reason, error.retry_after_s)
+            message = _clip(error.message)
             field = error.field if isinstance(error, errors.InvalidArgument) else ""
-            wait_s = error.retry_after_s if isinstance(error, errors.Overloaded) else None
-            return _status(code, error.message, error.reason, field, wait_s)
+            details = _details(code, message, reason=error.reason, field=field)
+            return Status(code, message, ((DETAILS_KEY, details),))
     trace = secrets.token_hex(8)
     _log.error("internal error", trace=trace, method=method, exc_info=error)
     message, code = f"internal error (trace {trace})", grpc.StatusCode.INTERNAL
@@ -86,12 +89,10 @@ def status_of(error: BaseException, method: str = "") -> Status:
     return Status(code, message, ((DETAILS_KEY, details),))
 
 
-@lru_cache(256)  # what overload is answered with is the same each time, and must cost little
-def _status(
-    code: grpc.StatusCode, message: str, reason: str, field: str, retry_after_s: float | None
-) -> Status:
+@lru_cache(256)  # the same each time, and to refuse must cost little
+def _overloaded(code: grpc.StatusCode, message: str, reason: str, retry_after_s: float) -> Status:
     message = _clip(message)
-    details = _details(code, message, reason=reason, field=field, retry_after_s=retry_after_s)
+    details = _details(code, message, reason=reason, retry_after_s=retry_after_s)
     return Status(code, message, ((DETAILS_KEY, details),))
 
 
