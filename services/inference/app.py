@@ -85,7 +85,7 @@ class App:
     def _routes(self, settings: InferenceSettings, membership: Membership) -> list[Route]:
         regions = Regions() if settings.system_shared_memory else None
         return [
-            *Servicer(self.repository, self._shared.tracing, regions).routes(),
+            *Servicer(self.repository, self._shared.tracing, regions, self._shared.room).routes(),
             *Metadata(self.repository, _extensions(settings), settings.server_name).routes(),
             *Administration(
                 control=self.control,

@@ -18,7 +18,9 @@ from services.inference.protocol.request_parameters import read_sequence
 from services.inference.protocol.shared_memory import Regions
 from services.inference.protocol.streaming import Stream, StreamedInference, StreamedRequest
 from services.inference.repository.repository import Model, Repository
+from services.inference.scheduling.backlog import SEARCH_NS
 from services.inference.scheduling.engine import Engine
+from services.inference.scheduling.room import Room
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.statistics import Failure
 from services.inference.tracing.sampling import Tracing
@@ -44,12 +46,24 @@ class Servicer:
     """
 
     def __init__(
-        self, repository: Repository, tracing: Tracing, regions: Regions | None = None
+        self,
+        repository: Repository,
+        tracing: Tracing,
+        regions: Regions | None = None,
+        room: Room | None = None,
     ) -> None:
-        """`regions` of shared memory; None refuses requests that name one."""
+        """A servicer of the models in `repository`.
+
+        Args:
+            repository: has them.
+            tracing: of the requests that are sampled.
+            regions: of shared memory; None refuses requests that name one.
+            room: that the models' queues share; None: they are never asked beforehand.
+        """
         self._repository = repository
         self._tracing = tracing
         self._regions = regions
+        self._room = room or Room()
         self._known = KnownRequests()
 
     def routes(self) -> list[Route]:
@@ -66,6 +80,8 @@ class Servicer:
 
     def refusal(self, payload: bytes) -> Overloaded | None:
         """What is certain to be refused, as far as can be told without reading much."""
+        if perf_counter_ns() - self._room.full_ns > SEARCH_NS:
+            return None  # no queue is full: nobody pays for those that could be
         known = self._known.find(payload)
         model = None if known is None else self._repository.ready(known[0].name, known[0].version)
         # What has other schedulers may be answered from elsewhere, or waits in other queues.

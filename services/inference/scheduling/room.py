@@ -30,7 +30,11 @@ class Tenant(Sized, Protocol):
 
 
 class Room:
-    """How many requests, of how many bytes, may wait in all queues together."""
+    """How many requests, of how many bytes, may wait in all queues together.
+
+    Attributes:
+        full_ns: when a queue was last found full.
+    """
 
     def __init__(self, max_requests: int = 2_048, max_bytes: int = 256 * 2**20) -> None:
         """The transport's bounds, or less."""
@@ -38,6 +42,7 @@ class Room:
         self._max_bytes = max_bytes
         self._tenants: tuple[weakref.ref[Tenant], ...] = ()
         self._changing = threading.Lock()
+        self.full_ns = 0
 
     def enter(self, tenant: Tenant) -> None:
         """Count a queue for as long as it exists."""

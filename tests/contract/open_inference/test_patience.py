@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from services.inference.app import App
+from services.inference.scheduling.statistics import Failure
 from wintergarden.service.testing import details_of
 from wintergarden.wire import open_inference_pb2 as pb
 
@@ -69,6 +70,30 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(patient):
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "3 requests wait already" in error.details()
         assert details_of(error)["RetryInfo"].retry_delay.ToMilliseconds() > 0
+
+
+def test_what_a_full_queue_refuses_is_not_taken_on(world, patient):
+    patient.client.ModelInfer(patient.request)  # from now on its like is known
+    first = keep_busy(world, patient)
+    waiting = [patient.ask() for _ in range(3)]
+    world.eventually(lambda: patient.scheduler.waiting == 3)
+
+    def turned_away():
+        return sum(a.refused["RESOURCE_EXHAUSTED"] for a in patient.app.server.admissions)
+
+    # The queue is searched anew every ten milliseconds, by requests that are taken on for it.
+    refused = 0
+    while not turned_away():
+        error = patient.ask().exception()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "3 requests wait already" in error.details()
+        assert details_of(error)["RetryInfo"].retry_delay.ToMilliseconds() > 0
+        refused += 1
+        assert not first.done(), f"{refused} refused, none of them at once"
+    assert patient.scheduler.statistics.read().failures == {Failure.REJECTED: refused}
+    for call in (first, *waiting):
+        call.result()
+    assert patient.client.ModelInfer(patient.request)
 
 
 def test_a_request_whose_deadline_passes_in_the_queue_never_runs(world, patient):
