@@ -35,7 +35,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wintergarden.store import ModelStore, open_store
 from wintergarden.wire import open_inference_pb2 as pb
+from wintergarden.wire.pool import methods
 
+INFER = methods("inference.GRPCInferenceService")["ModelInfer"]
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 IS_SOAK = os.environ.get("WINTERGARDEN_SOAK", "") == "1"
@@ -275,7 +277,7 @@ class Place:
         connections = 4
         each = ["-c", connections, "--rps", max(1, round(rate / connections)), "-m", 100]
         headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-        url = f"http://{server.address}/inference.GRPCInferenceService/ModelInfer"
+        url = f"http://{server.address}{INFER.path}"
         command = ["h2load", "-D", 3600, "-d", body, *each, *headers, url]
         process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
 

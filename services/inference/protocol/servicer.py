@@ -18,7 +18,6 @@ from services.inference.protocol.request_parameters import read_sequence
 from services.inference.protocol.shared_memory import Regions
 from services.inference.protocol.streaming import Stream, StreamedInference, StreamedRequest
 from services.inference.repository.repository import Model, Repository
-from services.inference.scheduling.backlog import SEARCH_NS
 from services.inference.scheduling.engine import Engine
 from services.inference.scheduling.room import Room
 from services.inference.scheduling.scheduler import Array
@@ -80,8 +79,8 @@ class Servicer:
 
     def refusal(self, payload: bytes) -> Overloaded | None:
         """What is certain to be refused, as far as can be told without reading much."""
-        if perf_counter_ns() - self._room.full_ns > SEARCH_NS:
-            return None  # no queue is full: nobody pays for those that could be
+        if not self._room.has_full_queue:
+            return None
         known = self._known.find(payload)
         model = None if known is None else self._repository.ready(known[0].name, known[0].version)
         # What has other schedulers may be answered from elsewhere, or waits in other queues.

@@ -17,12 +17,11 @@ from services.inference.scheduling.batching import R
 from services.inference.scheduling.level import Level
 from services.inference.scheduling.lines import Line, Ticket
 from services.inference.scheduling.plan import Plan
+from services.inference.scheduling.room import FULL_NS
 from services.inference.scheduling.server_wide import ServerWide
 from wintergarden.errors import Cancelled, Overloaded, WintergardenError
 
 _MANY = 64
-# How often a full queue is searched for requests that nobody waits for any more.
-SEARCH_NS = 10_000_000
 _NS_PER_US = 1_000
 
 Refused = list[tuple[R, WintergardenError]]
@@ -129,7 +128,7 @@ class Backlog(Generic[R]):
         """What `put` would tell any request now, without the lock; None where it has to look."""
         if self._is_closed or len(self) < self._plan.max_waiting:
             return None
-        has_searched = perf_counter_ns() - self._searched_ns < SEARCH_NS
+        has_searched = perf_counter_ns() - self._searched_ns < FULL_NS
         return self._full if has_searched else None
 
     def wait(self) -> bool:
@@ -192,9 +191,10 @@ class Backlog(Generic[R]):
 
     def _make_room(self) -> Refused[R]:
         now = perf_counter_ns()
-        if now - self._searched_ns < SEARCH_NS:
+        if now - self._searched_ns < FULL_NS:
             return []
-        self._searched_ns = self._room.full_ns = now
+        self._searched_ns = now
+        self._room.found_full(now)
         left: Refused[R] = []
         for queue in self._queues:
             gone = queue.abandoned()

@@ -101,6 +101,7 @@ class Engine(Generic[R]):
         error = self._backlog.overflow()
         if error is not None:
             self.statistics.failed(Failure.REJECTED)
+            _log.debug("turned away", model=self._name)
         return error
 
     def submit(self, requests: Sequence[R]) -> None:

@@ -12,7 +12,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sized
+from time import perf_counter_ns
 from typing import Protocol
+
+FULL_NS = 10_000_000
+"""For so long a queue that was found full is taken for full, until it is searched again for
+requests that nobody waits for any more."""
 
 # Below this part of the room nobody is in the way of others, and nothing is counted.
 _MODEST = 8
@@ -30,11 +35,7 @@ class Tenant(Sized, Protocol):
 
 
 class Room:
-    """How many requests, of how many bytes, may wait in all queues together.
-
-    Attributes:
-        full_ns: when a queue was last found full.
-    """
+    """How many requests, of how many bytes, may wait in all queues together."""
 
     def __init__(self, max_requests: int = 2_048, max_bytes: int = 256 * 2**20) -> None:
         """The transport's bounds, or less."""
@@ -42,7 +43,16 @@ class Room:
         self._max_bytes = max_bytes
         self._tenants: tuple[weakref.ref[Tenant], ...] = ()
         self._changing = threading.Lock()
-        self.full_ns = 0
+        self._full_ns = -FULL_NS
+
+    @property
+    def has_full_queue(self) -> bool:
+        """One was found full a moment ago; of all others nobody need ask."""
+        return perf_counter_ns() - self._full_ns < FULL_NS
+
+    def found_full(self, now_ns: int) -> None:
+        """A queue is full now, by the clock of `perf_counter_ns`."""
+        self._full_ns = now_ns
 
     def enter(self, tenant: Tenant) -> None:
         """Count a queue for as long as it exists."""
