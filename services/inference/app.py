@@ -16,6 +16,7 @@ from services.inference.protocol.shared_memory import Regions
 from services.inference.repository.control import ModelControl
 from services.inference.repository.modes import ControlOptions, create_control
 from services.inference.repository.repository import Repository
+from services.inference.scheduling.priorities import serve_promptly
 from services.inference.scheduling.resources import ResourcePool
 from services.inference.scheduling.response_cache import ResponseCache
 from services.inference.scheduling.server_wide import ServerWide
@@ -107,6 +108,7 @@ def create_app(settings: InferenceSettings) -> App:
 
 def create(settings: InferenceSettings) -> App | Parent:
     """The service, or the parent of the processes that are the service."""
+    serve_promptly()
     return App(settings) if settings.processes == 1 else Parent(settings)
 
 

@@ -193,13 +193,13 @@ def _write(part: Path, content: bytes | Path) -> FileInfo:
     return FileInfo(sha256=digest.hexdigest(), bytes=size)
 
 
-def pieces(content: bytes | Path, size: int = _CHUNK) -> Iterator[bytes]:
-    """The content of a file in pieces of that many bytes, or bytes as they are."""
+def pieces(content: bytes | Path) -> Iterator[bytes]:
+    """The content of a file in pieces, or bytes as they are."""
     if isinstance(content, bytes):
         yield content
         return
     with content.open("rb") as file:
-        while chunk := file.read(size):
+        while chunk := file.read(_CHUNK):
             yield chunk
 
 

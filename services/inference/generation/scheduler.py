@@ -27,7 +27,7 @@ from services.inference.generation.sampling import Choices
 from services.inference.generation.statistics import GenerationStatistics
 from services.inference.generation.writer import Writer
 from services.inference.scheduling.batching import R
-from services.inference.scheduling.low_priority import lower_for_long_runs
+from services.inference.scheduling.priorities import lower_for_long_runs
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.statistics import Failure, Statistics
 from wintergarden.errors import (

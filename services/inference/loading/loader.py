@@ -24,7 +24,7 @@ from services.inference.loading.planning import Measured, make_plan
 from services.inference.loading.preparation import Prepared, warm_up
 from services.inference.loading.schedulers import make_scheduler
 from services.inference.repository.repository import Model
-from services.inference.scheduling.low_priority import at_low_priority, lower_for_long_runs
+from services.inference.scheduling.priorities import at_low_priority
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.sequences.plan import own_tensors
 from services.inference.signature import Signature
@@ -138,14 +138,10 @@ class Loader:
     ) -> Model:
         options = self._options
         label = f"model {config.name!r} version {version}"
-        opened = open_version(files, config, options.device, options.intra_op_threads)
+        most = max(1, available_threads() // options.processes)
+        opened = open_version(files, config, options.device, options.intra_op_threads, most)
         max_rows = self._max_rows(config, opened, label)
-        threads = available_threads() // options.processes
-        is_slow = opened.row_seconds > options.inline_run_s
-        if opened.may_want_threads and is_slow and threads > 1:
-            slow = opened
-            # The threads of a session inherit the priority of the one that opens it.
-            opened = at_low_priority(lambda: slow.reopen(threads), lower_for_long_runs)
+        opened = opened.with_threads_for(options.inline_run_s, most)
         # Weights that a request may give are many, and of interest only where they are listed.
         listed = {tensor.name for tensor in config.input}
         weights = [spec for spec in opened.session.optional_inputs if spec.name in listed]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from services.inference.loading import variants, warmup
 from services.inference.loading.runtime_options import runtime_options
 from services.inference.loading.warmup import Feeds
-from services.inference.scheduling.low_priority import (
-    at_low_priority,
-    lower_for_loading,
-    lower_for_long_runs,
-)
+from services.inference.scheduling.priorities import at_low_priority
 from services.inference.sources.source import VersionFiles
 from wintergarden.errors import DataLoss, InvalidTensor
 from wintergarden.runtime import RuntimeOptions, Session, open_session
 from wintergarden.store import golden
 from wintergarden.wire.model_config_pb2 import ModelConfig
 from wintergarden.wire.tensors import dtype_of
+
+_SURELY_SLOW_BYTES = 16 * 2**20
+"""A graph of so many weights is opened with all threads at once: opened twice it takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Opened:
         row: one example of every input.
         is_recorded: the example is a golden one, and not made up.
         row_seconds: what a run of it takes; infinite when it could not be run.
-        may_want_threads: nobody has said how many threads a run gets.
+        threads: that a run gets.
+        is_free: nobody has said how many threads a run gets.
         open: opens another session with so many threads.
     """
 
@@ -39,7 +40,8 @@ class Opened:
     row: Feeds
     is_recorded: bool
     row_seconds: float
-    may_want_threads: bool
+    threads: int
+    is_free: bool
     open: Callable[[int], Session]
 
     def company_matters(self, *, compares_values: bool) -> str:
@@ -49,13 +51,17 @@ class Opened:
             session.run, session.inputs, session.outputs, self.row, compares_values=compares_values
         )
 
-    def reopen(self, threads: int) -> Opened:
-        """The same with other threads."""
-        return replace(self, session=self.open(threads), may_want_threads=False)
+    def with_threads_for(self, inline_run_s: float, most: int) -> Opened:
+        """With one thread where runs take no longer than that, else with as many as there are."""
+        threads = most if self.row_seconds > inline_run_s else 1
+        if not self.is_free or threads == self.threads:
+            return self
+        session = at_low_priority(lambda: self.open(threads))
+        return replace(self, session=session, threads=threads)
 
 
 def open_version(
-    files: VersionFiles, config: ModelConfig, device: variants.Device, threads: int
+    files: VersionFiles, config: ModelConfig, device: variants.Device, threads: int, most: int = 1
 ) -> Opened:
     """Open the graph that a configuration names.
 
@@ -64,6 +70,7 @@ def open_version(
         config: of the model.
         device: where models run that do not say so themselves.
         threads: of a run, for models that do not say so themselves; 0: to be found out.
+        most: what there are of them, for a run that is surely long.
 
     Raises:
         DataLoss: a file is not what its manifest says, or answers are not the golden ones.
@@ -92,9 +99,8 @@ def open_version(
             golden.compare(_run_recorded(session, recorded), recorded, tolerance)
         return session
 
-    # The threads of a session inherit the priority of the one that opens it.
-    lower = lower_for_long_runs if threads > 1 else lower_for_loading
-    session = at_low_priority(lambda: opened(threads or 1), lower)
+    first = threads or (most if _size(content) >= _SURELY_SLOW_BYTES else 1)
+    session = at_low_priority(lambda: opened(first))
     row = warmup.example(session.inputs)
     if recorded is not None:
         row = warmup.first_row(session.inputs, _cast(session, recorded.inputs))
@@ -103,9 +109,14 @@ def open_version(
         row,
         recorded is not None,
         at_low_priority(lambda: _row_seconds(session, row)),
-        may_want_threads=not threads and session.device == "cpu",
+        threads=first,
+        is_free=not threads and session.device == "cpu",
         open=opened,
     )
+
+
+def _size(content: bytes | Path) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
 
 
 def _run_recorded(session: Session, recorded: golden.Golden) -> Feeds:

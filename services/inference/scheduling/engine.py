@@ -15,8 +15,8 @@ import structlog
 from services.inference.scheduling.backlog import Backlog, abandoned
 from services.inference.scheduling.batching import R, batches, merge, split
 from services.inference.scheduling.inline import InlineAllowance
-from services.inference.scheduling.low_priority import lower_for_long_runs
 from services.inference.scheduling.plan import Plan
+from services.inference.scheduling.priorities import lower_for_long_runs
 from services.inference.scheduling.scheduler import Array
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.scheduling.statistics import Failure, Statistics

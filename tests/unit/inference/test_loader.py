@@ -1,12 +1,6 @@
 """Artefacts of a real store, opened by ONNX Runtime."""
 
-import os
-import platform
-import re
-import sys
-import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,13 +10,13 @@ from structlog.testing import capture_logs
 
 from services.inference.loading.loader import Loader, LoaderOptions
 from services.inference.repository.repository import Repository
-from services.inference.scheduling.low_priority import at_low_priority, lower_for_long_runs
 from services.inference.scheduling.plan import QueuePolicy, Resource
 from services.inference.scheduling.resources import ResourcePool
 from services.inference.scheduling.response_cache import ResponseCache
 from services.inference.scheduling.server_wide import ServerWide
 from services.inference.sources.store import StoreSource
 from wintergarden.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from wintergarden.runtime import open_session
 from wintergarden.runtime.providers import cuda_problem
 from wintergarden.store import ManifestFields, TensorInfo, golden, open_store
 
@@ -341,41 +335,33 @@ def test_answers_that_are_to_keep_their_order_are_not_cached(store):
     assert model.scheduler.statistics.read().executions == 3
 
 
+@pytest.mark.parametrize(
+    ("size", "inline_run_s", "opened_with"),
+    [(1, 1.0, [1]), (1, 0.0, [1, 2]), (10**9, 0.0, [2]), (10**9, 1.0, [2, 1])],
+    ids=["short", "slow", "large", "large and short"],
+)
+def test_a_slow_model_gets_all_threads_and_a_large_one_is_not_opened_twice(
+    store, monkeypatch, size, inline_run_s, opened_with
+):
+    counts = []
+
+    def open_counting(content, options):
+        counts.append(options.intra_op_threads)
+        return open_session(content, options)
+
+    monkeypatch.setattr("services.inference.loading.opening.open_session", open_counting)
+    monkeypatch.setattr("services.inference.loading.opening._size", lambda content: size)
+    monkeypatch.setattr("services.inference.loading.loader.available_threads", lambda: 2)
+    version = publish(store, DOUBLING, 2 * X)
+    model = load(store, version, inline_run_s=inline_run_s)
+    np.testing.assert_array_equal(infer(model, X)[0], 2 * X)
+    assert counts == opened_with
+    counts.clear()
+    load(store, version, intra_op_threads=1, inline_run_s=inline_run_s)
+    assert counts == [1]
+
+
 def test_a_long_graph_is_read_from_a_file_without_a_name(store, monkeypatch):
     monkeypatch.setattr("services.inference.sources.store._LONG_BYTES", 1)
     model = load(store, publish(store, DOUBLING, 2 * X))
     np.testing.assert_array_equal(infer(model, X)[0], 2 * X)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="nice values")
-def test_loading_does_not_lower_the_priority_of_the_caller():
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    lowered = at_low_priority(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-    assert lowered > before
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="slices of threads")
-def test_long_runs_are_interrupted_and_keep_their_share():
-    def look():
-        me = threading.get_native_id()
-        lines = Path(f"/proc/self/task/{me}/sched").read_text().splitlines()
-        slices = [float(line.split(":")[1]) for line in lines if line.startswith("se.slice")]
-        return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, me), slices
-
-    policy, niceness, slices = at_low_priority(look, lower_for_long_runs)
-    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
-    assert policy == os.SCHED_BATCH
-    if release >= (6, 12):
-        assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
-        assert all(slice_ns == 100e6 for slice_ns in slices)
-    else:
-        assert niceness > os.getpriority(os.PRIO_PROCESS, 0)
-
-
-def test_errors_cross_the_thread():
-    def fail():
-        raise DataLoss("gone")
-
-    with pytest.raises(DataLoss, match="gone"):
-        at_low_priority(fail)

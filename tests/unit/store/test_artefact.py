@@ -128,14 +128,14 @@ def test_a_copy_is_verified_on_the_way(
 ) -> None:
     store = open_store(str(root))
     artefact = store.fetch("net", publish(store, "net"))
-    with (tmp_path / "copy").open("wb") as file:
+    with (tmp_path / "copy").open("w+b") as file:
         artefact.copy("model.onnx", file.fileno())
     assert (tmp_path / "copy").read_bytes() == relu
     original = root / "models/net/1/model.onnx"
     for spoilt in (relu[:-1], relu + b"x", relu[:-1] + b"\0"):
         original.write_bytes(spoilt)
-        with (tmp_path / "copy").open("wb") as file, pytest.raises(DataLoss, match="is corrupt"):
+        with (tmp_path / "copy").open("w+b") as file, pytest.raises(DataLoss, match="is corrupt"):
             artefact.copy("model.onnx", file.fileno())
     original.unlink()
-    with (tmp_path / "copy").open("wb") as file, pytest.raises(DataLoss, match="is missing"):
+    with (tmp_path / "copy").open("w+b") as file, pytest.raises(DataLoss, match="is missing"):
         artefact.copy("model.onnx", file.fileno())

@@ -1,4 +1,4 @@
-"""Work that leaves the CPU to requests where both want it."""
+"""Who gets the CPU first: requests, then long runs, and last what loads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from services.inference.scheduling.interruptions import interrupted
+
 T = TypeVar("T")
 
 LOADING = 10
@@ -20,11 +22,16 @@ LOADING = 10
 _LONG_RUNS = 5
 """Niceness of threads whose runs are long, on kernels that heed no slices."""
 
-_SLICE_NS = 100_000_000
+_SHORT_SLICE_NS = 100_000
+"""The shortest that Linux takes."""
+_LONG_SLICE_NS = 100_000_000
+"""The longest."""
 _HEEDS_SLICES = (6, 12)
 """Releases of Linux."""
 _SET_ATTRIBUTES = {"x86_64": 314, "aarch64": 274}
 """The number of the system call sched_setattr(2)."""
+# `os` has these on Linux only.
+_SCHED_OTHER, _SCHED_BATCH = 0, 3
 
 
 class _SchedulingAttributes(ctypes.Structure):
@@ -42,6 +49,16 @@ class _SchedulingAttributes(ctypes.Structure):
     )
 
 
+def serve_promptly() -> None:
+    """Makes the calling thread one that soon gets its turn, with its share as it is.
+
+    So are the threads and processes that it starts. Since Linux 6.12 a thread of a short slice
+    interrupts those of longer ones when it wakes up, as far as it has not had its share.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(0) == _SCHED_OTHER:
+        _schedule(_SCHED_OTHER, os.getpriority(os.PRIO_PROCESS, 0), _SHORT_SLICE_NS)
+
+
 def lower_for_loading() -> None:
     """Makes the calling thread one that whoever wakes up interrupts, and that gets little."""
     _lower(LOADING)
@@ -56,20 +73,23 @@ def lower_for_long_runs() -> None:
     _lower(0 if _heeds_slices() else _LONG_RUNS)
 
 
-def at_low_priority(task: Callable[[], T], lower: Callable[[], None] = lower_for_loading) -> T:
+def at_low_priority(task: Callable[[], T]) -> T:
     """Do a task in a thread that leaves the CPU to requests where both want it.
 
     A thread of its own, since an unprivileged thread cannot raise its priority again; the
-    threads that it starts inherit its priority.
+    threads that it starts, as those of a session that it opens, inherit its priority.
     """
     future: Future[T] = Future()
 
     def work() -> None:
-        lower()
+        lower_for_loading()
         try:
-            future.set_result(task())
+            with interrupted():
+                result = task()
         except BaseException as error:
             future.set_exception(error)
+        else:
+            future.set_result(result)
 
     threading.Thread(target=work, name="model-loader", daemon=True).start()
     return future.result()
@@ -81,14 +101,19 @@ def _lower(niceness: int) -> None:
         return
     niceness = max(niceness, os.getpriority(os.PRIO_PROCESS, 0))
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+    _schedule(_SCHED_BATCH, niceness, _LONG_SLICE_NS)
+
+
+def _schedule(policy: int, niceness: int, slice_ns: int) -> None:
+    """A wish of the calling thread: some kernels and sandboxes refuse it."""
     if number := _SET_ATTRIBUTES.get(platform.machine()):
         wanted = _SchedulingAttributes(
             size=ctypes.sizeof(_SchedulingAttributes),
-            policy=os.SCHED_BATCH,
+            policy=policy,
             nice=niceness,
-            runtime=_SLICE_NS,
+            runtime=slice_ns,
         )
-        ctypes.CDLL(None).syscall(number, 0, ctypes.byref(wanted), 0)  # a wish: some refuse it
+        ctypes.CDLL(None).syscall(number, 0, ctypes.byref(wanted), 0)
 
 
 def _heeds_slices() -> bool:
