@@ -31,6 +31,13 @@ def slices():
     return [float(found) for found in re.findall(r"se\.slice\s*:\s*([\d.]+)", status)]
 
 
+@pytest.fixture(autouse=True)
+def _same_interval():
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
 def in_a_thread(task):
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(task).result()
@@ -70,6 +77,12 @@ def test_what_serves_has_short_slices_and_hands_them_on():
     assert mine == inherited
     if HEEDS_SLICES:
         assert all(slice_ns == 100e3 for slice_ns in mine)
+
+
+def test_what_serves_waits_shortly_for_the_lock():
+    before = sys.getswitchinterval()
+    in_a_thread(serve_promptly)
+    assert sys.getswitchinterval() < before / 2
 
 
 def test_errors_cross_the_thread():
