@@ -108,7 +108,9 @@ def create_app(settings: InferenceSettings) -> App:
 
 def create(settings: InferenceSettings) -> App | Parent:
     """The service, or the parent of the processes that are the service."""
-    serve_promptly()
+    if settings.transport == "native":
+        # grpcio's event loop, which wakes up for every message, would interrupt long runs as often.
+        serve_promptly()
     return App(settings) if settings.processes == 1 else Parent(settings)
 
 
