@@ -61,7 +61,7 @@ class Opened:
 
 
 def open_version(
-    files: VersionFiles, config: ModelConfig, device: variants.Device, threads: int, most: int = 1
+    files: VersionFiles, config: ModelConfig, device: variants.Device, threads: int, most: int
 ) -> Opened:
     """Open the graph that a configuration names.
 

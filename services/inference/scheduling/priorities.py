@@ -16,7 +16,7 @@ from services.inference.scheduling.interruptions import interrupted
 
 T = TypeVar("T")
 
-LOADING = 10
+_LOADING = 10
 """Niceness of threads that load: requests wait for nothing of theirs."""
 
 _LONG_RUNS = 5
@@ -64,11 +64,6 @@ def serve_promptly() -> None:
         _schedule(_SCHED_OTHER, os.getpriority(os.PRIO_PROCESS, 0), _SHORT_SLICE_NS)
 
 
-def lower_for_loading() -> None:
-    """Makes the calling thread one that whoever wakes up interrupts, and that gets little."""
-    _lower(LOADING)
-
-
 def lower_for_long_runs() -> None:
     """Makes the calling thread one that whoever wakes up interrupts, with its full share.
 
@@ -87,7 +82,7 @@ def at_low_priority(task: Callable[[], T]) -> T:
     future: Future[T] = Future()
 
     def work() -> None:
-        lower_for_loading()
+        _lower(_LOADING)
         try:
             with interrupted():
                 result = task()

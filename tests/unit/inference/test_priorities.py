@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from services.inference.app import create
 from services.inference.scheduling.priorities import (
     at_low_priority,
     lower_for_long_runs,
     serve_promptly,
 )
+from services.inference.settings import InferenceSettings
 from wintergarden.errors import DataLoss
 
 HEEDS_SLICES = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 12)
@@ -83,6 +85,17 @@ def test_what_serves_waits_shortly_for_the_lock():
     before = sys.getswitchinterval()
     in_a_thread(serve_promptly)
     assert sys.getswitchinterval() < before / 2
+
+
+@pytest.mark.parametrize(("transport", "is_prompt"), [("native", True), ("grpcio", False)])
+def test_only_the_native_transport_interrupts_long_runs(tmp_path, transport, is_prompt):
+    """Under grpcio, whose event loop wakes up for every message, overload loses goodput by it."""
+    settings = InferenceSettings(
+        store_uri=str(tmp_path), address="127.0.0.1:0", transport=transport
+    )
+    before = sys.getswitchinterval()
+    in_a_thread(lambda: create(settings)).stop(0)
+    assert (sys.getswitchinterval() < before / 2) is is_prompt
 
 
 def test_errors_cross_the_thread():
